@@ -1,0 +1,40 @@
+"""One JSON text a value, so that equal values have equal digests and signatures."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+
+from .digest import digest_of
+
+
+def canonical_json(value: Any) -> bytes:
+    """Encode `value` as JSON with sorted keys, no spaces, and UTF-8 unescaped.
+
+    Floats are refused with TypeError: their text is a matter of taste, so a float that decides a key is
+    spelt by its owner (`float.hex`). So are keys that aren't strings, which JSON would silently turn into them.
+    """
+    builtins = msgspec.to_builtins(value)
+    _refuse_ambiguous(builtins)
+    text = json.dumps(builtins, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.encode()
+
+
+def digest_of_json(value: Any) -> str:
+    """Return the digest of the canonical JSON of `value`."""
+    return digest_of(canonical_json(value))
+
+
+def _refuse_ambiguous(value: Any) -> None:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise TypeError(f"canonical JSON has string keys only, not {key!r}")
+            _refuse_ambiguous(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            _refuse_ambiguous(item)
+    elif isinstance(value, float):
+        raise TypeError(f"canonical JSON has no floats; spell {value!r} with float.hex()")

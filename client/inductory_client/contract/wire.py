@@ -1,0 +1,240 @@
+"""The messages of protocol v1, and the one strict way to read them.
+
+Fields nobody knows are refused, so that a misspelt option is an error and not a silence.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+from .artifact import Artifact, Backend, Scheme, Subject
+from .build import Build, Namespace
+from .digest import Digest
+from .errors import Malformed
+from .manifest import Manifest
+from .shape import Shape
+from .target import FactorDifference, Target
+
+MESSAGE_BYTES_MAX = 16 << 20
+"""Longest JSON message either side reads."""
+BATCH_MAX = 1000
+"""Most names in one message."""
+PAGE_MAX = 500
+INLINE_BYTES_MAX = 64 << 10
+"""Largest packed blob that travels inside an answer to `artifacts:resolve`."""
+
+SIZE_HEADER = "Inductory-Size"
+"""Uncompressed size of a blob that is sent as zstd, in bytes."""
+
+T = TypeVar("T")
+
+
+def encode(message: Any) -> bytes:
+    return msgspec.json.encode(message)
+
+
+def decode(data: bytes, message_type: type[T]) -> T:
+    """Read one message. Raises Malformed, saying which field is wrong."""
+    try:
+        return msgspec.json.decode(data, type=message_type)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Malformed(str(error)) from error
+
+
+class Message(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A message of the protocol."""
+
+
+class Problem(Message):
+    """An error, as `application/problem+json` (RFC 9457) with a stable code."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    retryable: bool
+
+
+class BlobsWanted(Message):
+    """Asks which of these blobs the store lacks."""
+
+    digests: Annotated[tuple[Digest, ...], Meta(max_length=BATCH_MAX)]
+
+
+class BlobsMissing(Message):
+    missing: tuple[Digest, ...]
+
+
+class ArtifactWanted(Message):
+    key: Digest
+    graph_digest: Digest | None = None
+    """Lets the store find the nearest artifact where the key is unknown."""
+
+
+class Resolve(Message):
+    """Asks for many artifacts at once."""
+
+    artifacts: Annotated[tuple[ArtifactWanted, ...], Meta(max_length=BATCH_MAX)]
+    target: Target | None = None
+    """The asker's target, so that a miss can be explained."""
+    inline_bytes_max: Annotated[int, Meta(ge=0, le=INLINE_BYTES_MAX)] = INLINE_BYTES_MAX
+
+
+class Nearest(Message):
+    """The same graph, compiled for something else."""
+
+    key: Digest
+    differences: tuple[FactorDifference, ...]
+    """What the asker's target has and the nearest one's hasn't; empty where shape or options differ."""
+
+
+class Miss(Message):
+    key: Digest
+    nearest: Nearest | None = None
+
+
+class Resolved(Message):
+    hits: tuple[Artifact, ...]
+    misses: tuple[Miss, ...]
+    blobs: dict[str, bytes] = {}
+    """Small blobs that the hits load, packed as zstd, by digest."""
+
+
+class Published(Message):
+    """What became of a published artifact. The first writer wins; later ones are compared with it."""
+
+    key: Digest
+    outcome: Literal["created", "reproduced", "different"]
+    differences: tuple[str, ...] = ()
+    """Names or media types of the descriptors that differ from the first writer's."""
+
+
+class ManifestStored(Message):
+    id: Digest
+    created: bool
+
+
+class BuildStored(Message):
+    key: Digest
+    created: bool
+    entries: int
+
+
+class LookupEntry(Message):
+    """A row of the REST lookup: an artifact, and where a manifest uses it."""
+
+    artifact: Digest
+    scheme: Scheme
+    scheme_key: str | None
+    shape: Shape
+    submodule_index: int | None
+    """None for an artifact that no manifest names yet."""
+    backend: Backend
+    manifest: Digest | None
+    build: Digest | None
+    model: str | None
+    target: Digest
+    digest: Digest
+    """Of the payload."""
+    size: int
+    compile_seconds: float | None
+    signer: Digest
+
+
+class LookupPage(Message):
+    entries: tuple[LookupEntry, ...]
+    next: str | None
+    """Pass it as `cursor` for the next page; None at the end."""
+
+
+class BuildSummary(Message):
+    key: Digest
+    namespace: Namespace
+    component: str
+    model: str
+    target: Digest
+    entries: int
+    artifacts: int
+    created_at: str
+
+
+class BuildPage(Message):
+    builds: tuple[BuildSummary, ...]
+    next: str | None
+
+
+EventKind = Literal["hit", "miss", "load", "compile", "publish", "refused", "fallback"]
+
+
+class Event(Message):
+    """Something that a client did, counted; sent in batches and never on the hot path.
+
+    hit: pieces found; miss: pieces not found; load: pieces loaded and run (the effective hits); compile: pieces
+    compiled; publish: artifacts sent; refused: artifacts that failed a check; fallback: graphs left to stock Inductor.
+    """
+
+    kind: EventKind
+    at: Annotated[float, Meta(ge=0)]
+    """Seconds since the epoch."""
+    count: Annotated[int, Meta(ge=1, le=1_000_000)] = 1
+    seconds: Annotated[float, Meta(ge=0, le=1e6)] = 0.0
+    """What it took, of all `count` together."""
+    artifact: Digest | None = None
+    reason: Annotated[str, Meta(max_length=200)] = ""
+
+
+class Events(Message):
+    events: Annotated[tuple[Event, ...], Meta(max_length=BATCH_MAX)]
+
+
+class EventsStored(Message):
+    stored: int
+
+
+class Status(Message):
+    """What the store says of itself at `/readyz`."""
+
+    status: Literal["ok", "unready"]
+    version: str
+    checks: dict[str, str]
+    """`ok`, or what is wrong, by part."""
+
+
+__all__ = [
+    "BATCH_MAX",
+    "INLINE_BYTES_MAX",
+    "MESSAGE_BYTES_MAX",
+    "PAGE_MAX",
+    "SIZE_HEADER",
+    "Artifact",
+    "ArtifactWanted",
+    "BlobsMissing",
+    "BlobsWanted",
+    "Build",
+    "BuildPage",
+    "BuildStored",
+    "BuildSummary",
+    "Event",
+    "EventKind",
+    "Events",
+    "EventsStored",
+    "LookupEntry",
+    "LookupPage",
+    "Manifest",
+    "ManifestStored",
+    "Message",
+    "Miss",
+    "Nearest",
+    "Problem",
+    "Published",
+    "Resolve",
+    "Resolved",
+    "Status",
+    "Subject",
+    "decode",
+    "encode",
+]
