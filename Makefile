@@ -1,0 +1,53 @@
+# Every verb first makes its machine ready (scripts/setup.sh): the second time that costs nothing.
+# Choose an interpreter by PYTHON=python3.12; pip reads its PIP_* variables as usual.
+
+PYTHON ?= python3
+VENV := .venv
+READY := $(VENV)/.ready
+BIN := $(VENV)/bin
+# A benchmark whose name begins with gpu_ needs a GPU; one that begins with _ is a part of others.
+BENCHES := $(filter-out gpu_% _%,$(patsubst benchmarks/%.py,%,$(wildcard benchmarks/*.py)))
+
+export PYTHON
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format bench serve setup clean
+
+help: ## List the verbs
+	@awk -F ':.*## ' '/^[a-z][a-zA-Z_%-]*:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "  make bench-NAME   Run benchmarks/NAME.py: $(BENCHES)"
+
+demo: $(READY) ## The main job: compile and publish a model, then load it all in a fresh process
+	$(BIN)/python demo/main_job.py
+
+test: $(READY) ## Run all tests
+	@scripts/setup.sh servers chromium
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(READY) ## Check style (ruff) and types (mypy)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY) ## Put the code into its one format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(addprefix bench-,$(BENCHES)) ## Run every benchmark that needs no GPU; results go to build/bench
+
+bench-%: benchmarks/%.py $(READY)
+	@scripts/setup.sh servers redis
+	@mkdir -p build/bench
+	$(BIN)/python $< $(ARGS)
+
+serve: $(READY) ## Start a store on http://127.0.0.1:8765
+	$(BIN)/inductory serve $(ARGS)
+
+setup: $(READY) ## Only make the machine ready
+
+$(READY): pyproject.toml constraints-dev.txt scripts/setup.sh
+	@scripts/setup.sh
+
+clean: ## Remove what was built; the virtual environment stays
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

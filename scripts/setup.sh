@@ -1,0 +1,88 @@
+#!/usr/bin/env bash
+# Makes a machine ready: `scripts/setup.sh` for the virtual environment, `scripts/setup.sh servers NAME...` for programs
+# that some tests and benchmarks start. Safe to repeat. As root on Debian, what is missing is installed; otherwise the
+# script says what to install and stops.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+PYTHON="${PYTHON:-python3}"
+VENV=.venv
+
+say() { printf '%s\n' "setup: $*" >&2; }
+
+fail() {
+    say "$*"
+    exit 1
+}
+
+# install_packages PACKAGE...: by apt-get where we may, else fails and says what is wanted.
+install_packages() {
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+        fail "missing: $*. On Debian: sudo apt-get install $*"
+    fi
+    say "installing $*"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq || say "apt-get update failed; trying with the lists that are here"
+    apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
+check_python() {
+    command -v "$PYTHON" >/dev/null || install_packages python3
+    "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+        fail "$("$PYTHON" --version) is too old; Python 3.11 or newer is needed (choose one by PYTHON=...)"
+}
+
+# Inductor compiles C++ on a CPU: it needs a compiler, and Python's headers.
+install_build_tools() {
+    local missing=()
+    "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+    "$PYTHON" -c 'import os, sys, sysconfig
+sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))' || missing+=(python3-dev)
+    command -v g++ >/dev/null || missing+=(g++)
+    [ ${#missing[@]} = 0 ] || install_packages "${missing[@]}"
+}
+
+install_venv() {
+    [ -x "$VENV/bin/python" ] || "$PYTHON" -m venv "$VENV"
+    say "installing the dependencies into $VENV; the first time takes some minutes"
+    "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile \
+        --constraint constraints-dev.txt --editable '.[dev]'
+    touch "$VENV/.ready"
+    say "$VENV is ready"
+}
+
+# need_server COMMAND PACKAGE
+need_server() {
+    command -v "$1" >/dev/null && return
+    if [ "$(id -u)" != 0 ] && [ -z "${CI:-}" ]; then
+        say "$1 is missing; what needs it is skipped. On Debian: sudo apt-get install $2"
+        return
+    fi
+    install_packages "$2"
+    # Debian starts what it installs; tests start their own, on a port of their own.
+    service "$2" stop >/dev/null 2>&1 || true
+}
+
+install_servers() {
+    local name
+    for name in "$@"; do
+        case "$name" in
+            chromium) need_server chromium chromium ;;
+            redis) need_server redis-server redis-server ;;
+            *) fail "unknown server: $name" ;;
+        esac
+    done
+}
+
+case "${1:-venv}" in
+    venv)
+        check_python
+        install_build_tools
+        install_venv
+        ;;
+    servers)
+        shift
+        install_servers "$@"
+        ;;
+    *) fail "usage: scripts/setup.sh [venv | servers NAME...]" ;;
+esac
