@@ -1,4 +1,4 @@
-"""How blobs rest and travel: as zstd, with the uncompressed size declared before and enforced while unpacking."""
+"""How blobs rest and travel: as zstd, their size declared before and enforced while unpacking."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def pack(data: bytes) -> bytes:
 def unpack(packed: bytes, size: int) -> bytes:
     """Decompress one zstd frame that must hold exactly `size` bytes.
 
-    No more than `size` + 1 bytes are ever made, whatever the frame claims, so that a compression bomb costs nothing.
-    Raises SizeMismatch and Corrupt.
+    No more than `size` + 1 bytes are ever made, whatever the frame claims, so that a compression bomb costs
+    nothing. Raises SizeMismatch and Corrupt.
     """
     unpacker = zstd.ZstdDecompressor()
     try:

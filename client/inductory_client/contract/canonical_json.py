@@ -14,7 +14,8 @@ def canonical_json(value: Any) -> bytes:
     """Encode `value` as JSON with sorted keys, no spaces, and UTF-8 unescaped.
 
     Floats are refused with TypeError: their text is a matter of taste, so a float that decides a key is
-    spelt by its owner (`float.hex`). So are keys that aren't strings, which JSON would silently turn into them.
+    spelt by its owner (`float.hex`). So are keys that aren't strings, which JSON would silently turn into
+    strings.
     """
     builtins = msgspec.to_builtins(value)
     _refuse_ambiguous(builtins)

@@ -22,7 +22,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def digest_of(data: bytes | memoryview) -> str:
-    """Return the SHA-256 of `data` as 64 lower-case hex digits: a blob's identity, and what trust rests on."""
+    """Return the SHA-256 of `data` as 64 lower-case hex digits: a blob's identity; trust rests on it."""
     return hashlib.sha256(data).hexdigest()
 
 

@@ -1,7 +1,7 @@
 """What can go wrong, in words that travel.
 
-A miss is a value; what is in here is for faults. Each class has a stable wire code; its docstring is its default
-message. `PROBLEM_STATUS` maps codes to HTTP statuses in one place, and `error_from_code` takes the client back.
+A miss is a value; what is in here is for faults. Each class has a stable wire code and an HTTP status; its
+docstring is its default message. `error_from_code` takes the client back from the code to the class.
 """
 
 from __future__ import annotations
@@ -200,6 +200,6 @@ ERRORS: dict[str, type[InductoryError]] = {cls.code: cls for cls in _tree(Induct
 
 
 def error_from_code(code: str, message: str) -> InductoryError:
-    """Return the error that `code` names; an unknown code becomes the base class, with the code in its message."""
+    """Return the error that `code` names; an unknown code becomes the base class, and stands in its message."""
     found = ERRORS.get(code)
     return found(message) if found is not None else InductoryError(f"{message} ({code})")

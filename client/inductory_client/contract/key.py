@@ -1,7 +1,7 @@
 """Artifact keys: what is looked up.
 
-A key names everything that decides the code and nothing else. Model name, rank, node and submodule index are not
-in it, so that equal pieces of different layers, models, ranks and releases are one artifact.
+A key names everything that decides the code and nothing else. Model name, rank, node and submodule index are
+not in it, so that equal pieces of different layers, models, ranks and releases are one artifact.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Signed statements: who vouches for what.
 
-The signature is Ed25519 (RFC 8032) over DSSE's pre-authentication encoding (secure-systems-lab/dsse, protocol.md)
-of a type and the canonical JSON of the subject. The JSON that is signed is made again from the parsed subject by
-whoever verifies, so nothing is used that wasn't signed.
+The signature is Ed25519 (RFC 8032) over DSSE's pre-authentication encoding (secure-systems-lab/dsse,
+protocol.md) of a type and the canonical JSON of the subject. The JSON that is signed is made again from the
+parsed subject by whoever verifies, so nothing is used that wasn't signed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from .errors import BadSignature
 
 
 class Signature(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """An Ed25519 signature and the public key that it is checked with. Whether that key is trusted is another matter."""
+    """An Ed25519 signature and the public key that it is checked with.
+
+    Whether that key is trusted is another matter.
+    """
 
     public_key: Annotated[bytes, Meta(min_length=32, max_length=32)]
     value: Annotated[bytes, Meta(min_length=64, max_length=64)]

@@ -48,7 +48,7 @@ class Message(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A message of the protocol."""
 
 
-class Problem(Message):
+class Problem(Message, frozen=True):
     """An error, as `application/problem+json` (RFC 9457) with a stable code."""
 
     type: str
@@ -59,23 +59,23 @@ class Problem(Message):
     retryable: bool
 
 
-class BlobsWanted(Message):
+class BlobsWanted(Message, frozen=True):
     """Asks which of these blobs the store lacks."""
 
     digests: Annotated[tuple[Digest, ...], Meta(max_length=BATCH_MAX)]
 
 
-class BlobsMissing(Message):
+class BlobsMissing(Message, frozen=True):
     missing: tuple[Digest, ...]
 
 
-class ArtifactWanted(Message):
+class ArtifactWanted(Message, frozen=True):
     key: Digest
     graph_digest: Digest | None = None
     """Lets the store find the nearest artifact where the key is unknown."""
 
 
-class Resolve(Message):
+class Resolve(Message, frozen=True):
     """Asks for many artifacts at once."""
 
     artifacts: Annotated[tuple[ArtifactWanted, ...], Meta(max_length=BATCH_MAX)]
@@ -84,7 +84,7 @@ class Resolve(Message):
     inline_bytes_max: Annotated[int, Meta(ge=0, le=INLINE_BYTES_MAX)] = INLINE_BYTES_MAX
 
 
-class Nearest(Message):
+class Nearest(Message, frozen=True):
     """The same graph, compiled for something else."""
 
     key: Digest
@@ -92,19 +92,19 @@ class Nearest(Message):
     """What the asker's target has and the nearest one's hasn't; empty where shape or options differ."""
 
 
-class Miss(Message):
+class Miss(Message, frozen=True):
     key: Digest
     nearest: Nearest | None = None
 
 
-class Resolved(Message):
+class Resolved(Message, frozen=True):
     hits: tuple[Artifact, ...]
     misses: tuple[Miss, ...]
     blobs: dict[str, bytes] = {}
     """Small blobs that the hits load, packed as zstd, by digest."""
 
 
-class Published(Message):
+class Published(Message, frozen=True):
     """What became of a published artifact. The first writer wins; later ones are compared with it."""
 
     key: Digest
@@ -113,18 +113,18 @@ class Published(Message):
     """Names or media types of the descriptors that differ from the first writer's."""
 
 
-class ManifestStored(Message):
+class ManifestStored(Message, frozen=True):
     id: Digest
     created: bool
 
 
-class BuildStored(Message):
+class BuildStored(Message, frozen=True):
     key: Digest
     created: bool
     entries: int
 
 
-class LookupEntry(Message):
+class LookupEntry(Message, frozen=True):
     """A row of the REST lookup: an artifact, and where a manifest uses it."""
 
     artifact: Digest
@@ -145,13 +145,13 @@ class LookupEntry(Message):
     signer: Digest
 
 
-class LookupPage(Message):
+class LookupPage(Message, frozen=True):
     entries: tuple[LookupEntry, ...]
     next: str | None
     """Pass it as `cursor` for the next page; None at the end."""
 
 
-class BuildSummary(Message):
+class BuildSummary(Message, frozen=True):
     key: Digest
     namespace: Namespace
     component: str
@@ -162,7 +162,7 @@ class BuildSummary(Message):
     created_at: str
 
 
-class BuildPage(Message):
+class BuildPage(Message, frozen=True):
     builds: tuple[BuildSummary, ...]
     next: str | None
 
@@ -170,11 +170,12 @@ class BuildPage(Message):
 EventKind = Literal["hit", "miss", "load", "compile", "publish", "refused", "fallback"]
 
 
-class Event(Message):
+class Event(Message, frozen=True):
     """Something that a client did, counted; sent in batches and never on the hot path.
 
-    hit: pieces found; miss: pieces not found; load: pieces loaded and run (the effective hits); compile: pieces
-    compiled; publish: artifacts sent; refused: artifacts that failed a check; fallback: graphs left to stock Inductor.
+    hit: pieces found; miss: pieces not found; load: pieces loaded and run (the effective hits);
+    compile: pieces compiled; publish: artifacts sent; refused: artifacts that failed a check;
+    fallback: graphs left to stock Inductor.
     """
 
     kind: EventKind
@@ -187,15 +188,15 @@ class Event(Message):
     reason: Annotated[str, Meta(max_length=200)] = ""
 
 
-class Events(Message):
+class Events(Message, frozen=True):
     events: Annotated[tuple[Event, ...], Meta(max_length=BATCH_MAX)]
 
 
-class EventsStored(Message):
+class EventsStored(Message, frozen=True):
     stored: int
 
 
-class Status(Message):
+class Status(Message, frozen=True):
     """What the store says of itself at `/readyz`."""
 
     status: Literal["ok", "unready"]
