@@ -5,8 +5,8 @@
     ...
     end     a header of zeros, but for `size`: how many frames came before
 
-The first frame is the JSON of a `BundleIndex`. Integers are little-endian. The checksum is of the packed bytes
-and tells a damaged transfer from a foreign blob; the digest, checked after unpacking, decides.
+The first frame is the JSON of a `BundleIndex`. Integers are little-endian. The checksum is of the packed
+bytes and tells a damaged transfer from a foreign blob; the digest, checked after unpacking, decides.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ def read_frames(stream: Readable, bytes_max: int) -> Iterator[tuple[str, bytes, 
     """Yield (digest, bytes, packed bytes) of each frame, verified, until the end header.
 
     `bytes_max` bounds the uncompressed bytes of the whole bundle. Raises Corrupt where the stream is cut or
-    damaged, DigestMismatch where a frame isn't what it says, TooLarge past the bound. Frames yielded before an
-    error are good.
+    damaged, DigestMismatch where a frame isn't what it says, TooLarge past the bound. Frames yielded before
+    an error are good.
     """
     if _read(stream, len(MAGIC)) != MAGIC:
         raise Corrupt("this isn't a bundle")

@@ -200,6 +200,6 @@ ERRORS: dict[str, type[InductoryError]] = {cls.code: cls for cls in _tree(Induct
 
 
 def error_from_code(code: str, message: str) -> InductoryError:
-    """Return the error that `code` names; an unknown code becomes the base class, and stands in its message."""
+    """Return the error that `code` names; an unknown code becomes the base class, named in its message."""
     found = ERRORS.get(code)
     return found(message) if found is not None else InductoryError(f"{message} ({code})")
