@@ -1,4 +1,4 @@
-"""The house rules that a machine can check: who imports whom, what is left lying about, what documents name."""
+"""The house rules that a machine can check: who imports whom, what lies about, what documents name."""
 
 from __future__ import annotations
 

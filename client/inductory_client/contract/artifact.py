@@ -18,8 +18,8 @@ from .target import Target
 
 ARTIFACT_STATEMENT = "application/vnd.inductory.artifact.v1+json"
 
-Backend = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.:-]+$")]
-Scheme = Annotated[str, Meta(min_length=1, max_length=32, pattern=r"^[a-z0-9_-]+$")]
+Backend = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.:-]+$(?!\n)")]
+Scheme = Annotated[str, Meta(min_length=1, max_length=32, pattern=r"^[a-z0-9_-]+$(?!\n)")]
 OptionName = Annotated[str, Meta(min_length=1, max_length=200)]
 OptionValue = Annotated[str, Meta(max_length=4000)]
 

@@ -13,8 +13,8 @@ from .target import Target
 
 BUILD_VERSION = 1
 
-Namespace = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[a-z0-9][a-z0-9._-]*$")]
-Component = Annotated[str, Meta(max_length=128, pattern=r"^[A-Za-z0-9._/-]*$")]
+Namespace = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[a-z0-9][a-z0-9._-]*$(?!\n)")]
+Component = Annotated[str, Meta(max_length=128, pattern=r"^[A-Za-z0-9._/-]*$(?!\n)")]
 DEFAULT_NAMESPACE = "default"
 
 

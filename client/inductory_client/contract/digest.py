@@ -13,6 +13,7 @@ Digest = Annotated[
     str,
     Meta(
         pattern=DIGEST_PATTERN,
+        max_length=64,  # `$` also matches before a newline at the end
         description="SHA-256 of the uncompressed bytes, 64 lower-case hex digits",
         examples=["ab" * 32],
     ),

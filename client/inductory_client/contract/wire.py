@@ -179,8 +179,8 @@ class Event(Message, frozen=True):
     """
 
     kind: EventKind
-    at: Annotated[float, Meta(ge=0)]
-    """Seconds since the epoch."""
+    at: Annotated[float, Meta(ge=0, le=253_402_300_799)]
+    """Seconds since the epoch, up to the end of the year 9999."""
     count: Annotated[int, Meta(ge=1, le=1_000_000)] = 1
     seconds: Annotated[float, Meta(ge=0, le=1e6)] = 0.0
     """What it took, of all `count` together."""
