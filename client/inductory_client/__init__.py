@@ -1,0 +1,28 @@
+"""Inductory's client: `inductory_client.Client` and `inductory_client.Settings`.
+
+Importing this package costs next to nothing; what it names is imported when it is first asked for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .version import __version__
+
+if TYPE_CHECKING:
+    from .client import Client
+    from .settings import Settings
+
+__all__ = ["Client", "Settings", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Client":
+        from .client import Client
+
+        return Client
+    if name == "Settings":
+        from .settings import Settings
+
+        return Settings
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,143 @@
+"""The local CAS: blobs and artifact records on this node's disk, shared by all its processes.
+
+    <root>/cas/sha256/ab/ab12...      the bytes, and behind them their xxh3-128
+    <root>/artifacts/ab/ab12....json  an artifact record, by key
+
+Blobs rest uncompressed: reading and hashing one costs half of what unpacking it first would. The checksum
+behind them lets `scan` find damage without hashing, and is never what trust rests on: `get` hashes what it
+returns. Nothing here raises for the state of the disk. A folder that can't be used is warned about once and
+done without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from msgspec import Struct
+
+from . import eviction
+from .cas_folder import CasFolder
+from .contract.digest import checksum_of, digest_of
+from .contract.errors import InductoryError
+from .contract.wire import Artifact, decode, encode
+from .trouble import warn_once
+
+CHECKSUM_BYTES = 16
+RECORD_BYTES_MAX = 16 << 20
+EVICTIONS_PER_FILL = 20
+"""How often eviction is looked at while a full cache's worth of bytes is written."""
+
+
+class CasScan(Struct, frozen=True, kw_only=True):
+    """What a scan found."""
+
+    blobs: int
+    artifacts: int
+    bytes: int
+    damaged: tuple[str, ...]
+    """Digests of the blobs and keys of the records that can't be used."""
+
+
+class LocalCas:
+    """Blobs by digest, artifact records by key. Safe for threads and for processes; never raises for the disk."""
+
+    def __init__(self, root: Path, bytes_max: int) -> None:
+        self.root = root
+        self.bytes_max = bytes_max
+        self._blobs = CasFolder(root, Path("cas", "sha256"), "")
+        self._records = CasFolder(root, Path("artifacts"), ".json")
+        # The first write of a process looks too, so that many short-lived ones don't fill the disk together.
+        self._unlooked_bytes = bytes_max
+
+    def get(self, digest: str) -> bytes | None:
+        """Return the bytes, hashed just now; None where they aren't there. Damaged ones are dropped."""
+        found = self._blobs.read(digest)
+        if found is None:
+            return None
+        data = found[:-CHECKSUM_BYTES]
+        if digest_of(data) != digest:
+            warn_once("cas:damaged", "blob %s in %s is damaged; it is dropped", digest, self.root)
+            self._blobs.drop(digest)
+            return None
+        return data
+
+    def put(self, digest: str, data: bytes) -> bool:
+        """Store bytes that the caller has checked; True where they are there now. Atomic and idempotent.
+
+        Wrong bytes do no harm but to be dropped at the first `get`.
+        """
+        size = len(data) + CHECKSUM_BYTES
+        if self._blobs.touch(digest, size):
+            return True
+        return self._write(self._blobs, digest, (data, checksum_of(data)), size)
+
+    def artifact(self, key: str) -> Artifact | None:
+        """Return the record kept under `key` as it lies there: key and signature are for the caller to check."""
+        found = self._records.read(key)
+        if found is None:
+            return None
+        try:
+            return decode(found, Artifact)
+        except InductoryError:
+            warn_once("cas:damaged", "artifact record %s in %s is damaged; it is dropped", key, self.root)
+            self._records.drop(key)
+            return None
+
+    def put_artifact(self, artifact: Artifact) -> bool:
+        """Store a record under its key, over an older one; True where it is there now. Atomic.
+
+        Put its blobs first: a reader that finds the record then finds them too.
+        """
+        data = encode(artifact)
+        return self._write(self._records, artifact.key, (data,), len(data))
+
+    def drop_artifact(self, key: str) -> None:
+        """Forget a record that can't be used; its blobs go when they are the least recently used."""
+        self._records.drop(key)
+
+    def artifacts(self) -> Iterator[Artifact]:
+        """Yield every readable record, unchecked."""
+        for key in self._records.names():
+            artifact = self.artifact(key)
+            if artifact is not None:
+                yield artifact
+
+    def evict(self) -> int:
+        """Delete the least recently used files where more bytes than allowed lie here; return how many went."""
+        self._unlooked_bytes = 0
+        return eviction.evict((self._blobs, self._records), self.root, self.bytes_max, keep=None)
+
+    def scan(self, deep: bool = False) -> CasScan:
+        """Read everything and report damage: blobs by checksum, or by digest if `deep`. Changes nothing."""
+        blobs, records, total = 0, 0, 0
+        damaged: list[str] = []
+        for digest in self._blobs.names():
+            found = self._blobs.read(digest, touch=False) or b""
+            blobs, total = blobs + 1, total + len(found)
+            data, checksum = found[:-CHECKSUM_BYTES], found[-CHECKSUM_BYTES:]
+            if checksum_of(data) != checksum or (deep and digest_of(data) != digest):
+                damaged.append(digest)
+        for key in self._records.names():
+            found = self._records.read(key, touch=False) or b""
+            records, total = records + 1, total + len(found)
+            if not _is_record(found, key):
+                damaged.append(key)
+        return CasScan(blobs=blobs, artifacts=records, bytes=total, damaged=tuple(damaged))
+
+    def _write(self, folder: CasFolder, name: str, parts: tuple[bytes, ...], size: int) -> bool:
+        if size > self.bytes_max:
+            return False
+        written = folder.write(name, parts)
+        self._unlooked_bytes += size
+        if written is not None and self._unlooked_bytes * EVICTIONS_PER_FILL >= self.bytes_max:
+            self._unlooked_bytes = 0
+            eviction.evict((self._blobs, self._records), self.root, self.bytes_max, keep=written)
+        return written is not None
+
+
+def _is_record(data: bytes, key: str) -> bool:
+    try:
+        return decode(data, Artifact).key == key
+    except InductoryError:
+        return False

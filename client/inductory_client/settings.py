@@ -1,0 +1,221 @@
+"""Settings: one typed, frozen object a process, read once at the edge.
+
+Every setting is a field of `Settings`, an environment variable `INDUCTORY_<FIELD>` and a keyword of
+`Settings.load`.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Struct
+
+from .contract.build import DEFAULT_NAMESPACE, Component, Namespace
+from .contract.digest import is_digest
+from .contract.errors import BadSettings
+from .trouble import warn_once
+
+PREFIX = "INDUCTORY_"
+STORE_PREFIX = "store_"
+"""`INDUCTORY_STORE_...` configures the store itself, but for `store_deadline_s`, which is a client's."""
+
+MissPolicy = Literal["compile", "error"]
+_UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+
+
+class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a client is told. Units stand last in the names."""
+
+    url: str | None = None
+    """The store's address; None for no store: the local CAS and local compiles only."""
+    namespace: str = DEFAULT_NAMESPACE
+    component: str = ""
+    """Which part of a model this process runs; empty for a whole model."""
+    model: str = ""
+    """What people call the model; a label."""
+    cache_dir: Path
+    cache_bytes_max: int = 10 << 30
+    store_deadline_s: float = 2.0
+    """All that one start may lose to the store, over all its calls."""
+    on_miss: MissPolicy = "compile"
+    publish: bool = True
+    drain_s: float = 10.0
+    """How long an exit waits for uploads at most."""
+    config_dir: Path
+    """Holds key.pem, key.pub and trusted/*.pub."""
+    trusted_keys: tuple[Path, ...] = ()
+    """More public keys, files or folders of them."""
+    splitting_ops: tuple[str, ...] = ()
+    """Names of more operations to split graphs at."""
+    build: str | None = None
+    """Key of a build whose bundle is pulled before anything is resolved."""
+    disabled: bool = False
+    """Behave as stock Inductor."""
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] = os.environ, **overrides: Any) -> Settings:
+        """Read `INDUCTORY_*` from `environ`, then `overrides` by field name; an override of None isn't one.
+
+        Raises BadSettings for a value that makes no sense and for an unknown override, naming the nearest known
+        one. An unknown environment variable is only warned about, once: a serving process mustn't die of it.
+        """
+        given: dict[str, Any] = {}
+        for variable, text in environ.items():
+            if not variable.startswith(PREFIX) or not text:
+                continue
+            name = variable.removeprefix(PREFIX).lower()
+            if name in _READERS:
+                given[name] = _read(name, text, variable)
+            else:
+                _warn_of_unknown(variable, name)
+        for name, value in overrides.items():
+            if name not in _READERS:
+                raise BadSettings(f"there is no setting {name!r}{_nearest(name)}")
+            if value is not None:
+                given[name] = _read(name, value, name)
+        given.setdefault("cache_dir", _home(environ, "XDG_CACHE_HOME", ".cache"))
+        given.setdefault("config_dir", _home(environ, "XDG_CONFIG_HOME", ".config"))
+        return cls(**given)
+
+
+def _home(environ: Mapping[str, str], variable: str, fallback: str) -> Path:
+    """Return our folder below an XDG base folder; below the temporary folder where there is no home."""
+    base = environ.get(variable, "")
+    if os.path.isabs(base):
+        return Path(base, "inductory")
+    home = environ.get("HOME") or os.path.expanduser("~")
+    if os.path.isabs(home):
+        return Path(home, fallback, "inductory")
+    return Path(tempfile.gettempdir(), f"inductory-{os.geteuid()}", fallback.lstrip("."))
+
+
+def _warn_of_unknown(variable: str, name: str) -> None:
+    nearest = _nearest(name, PREFIX)
+    if nearest or not name.startswith(STORE_PREFIX):
+        warn_once(f"settings:{variable}", "%s is not a setting%s", variable, nearest)
+
+
+def _nearest(name: str, prefix: str = "") -> str:
+    """Return "; did you mean ...?" where a known setting is spelt much like `name`, else nothing."""
+    import difflib
+
+    found = difflib.get_close_matches(name, _READERS, n=1, cutoff=0.75)
+    if not found:
+        return ""
+    return f"; did you mean {prefix + found[0].upper() if prefix else found[0]}?"
+
+
+def _read(name: str, value: Any, called: str) -> Any:
+    try:
+        return _READERS[name](value)
+    except (ValueError, TypeError, msgspec.ValidationError) as error:
+        raise BadSettings(f"{called}={value!r}: {error}") from error
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError("this is text")
+    return value
+
+
+def _url(value: Any) -> str | None:
+    text = _text(value).rstrip("/")
+    if not text:
+        return None
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("write http://host:port or https://host")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise ValueError("the address has no user, no query and no fragment")
+    _ = parts.port  # raises ValueError where it isn't a number
+    return text
+
+
+def _path(value: Any) -> Path:
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError("this is a path")
+    return Path(os.path.abspath(os.path.expanduser(value)))
+
+
+def _paths(value: Any) -> tuple[Path, ...]:
+    parts = value.split(os.pathsep) if isinstance(value, str) else _sequence(value)
+    return tuple(_path(part) for part in parts if part)
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    parts = value.split(",") if isinstance(value, str) else _sequence(value)
+    return tuple(_text(part).strip() for part in parts if _text(part).strip())
+
+
+def _sequence(value: Any) -> tuple[Any, ...]:
+    if not isinstance(value, (list, tuple)):
+        raise TypeError("this is a list")
+    return tuple(value)
+
+
+def _flag(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    text = str(value).strip().lower()
+    if text not in _TRUE + _FALSE:
+        raise ValueError("write 1 or 0")
+    return text in _TRUE
+
+
+def _seconds(value: Any) -> float:
+    if isinstance(value, bool):
+        raise TypeError("this is a number of seconds")
+    seconds = float(value)
+    if not 0 <= seconds <= 86_400:
+        raise ValueError("seconds lie between 0 and a day")
+    return seconds
+
+
+def _bytes(value: Any) -> int:
+    if isinstance(value, bool):
+        raise TypeError("this is a number of bytes")
+    text = str(value).strip()
+    unit = next((unit for unit in _UNITS if text.endswith(unit)), None)
+    count = int(text) if unit is None else int(float(text.removesuffix(unit)) * _UNITS[unit])
+    if count < 0:
+        raise ValueError("write a number of bytes, or say 10GiB")
+    return count
+
+
+def _build(value: Any) -> str:
+    if not is_digest(_text(value)):
+        raise ValueError("a build key has 64 lower-case hex digits")
+    return str(value)
+
+
+def _miss_policy(value: Any) -> MissPolicy:
+    if value not in get_args(MissPolicy):
+        raise ValueError("write compile or error")
+    policy: MissPolicy = value
+    return policy
+
+
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "url": _url,
+    "namespace": lambda value: msgspec.convert(value, Namespace),
+    "component": lambda value: msgspec.convert(value, Component),
+    "model": _text,
+    "cache_dir": _path,
+    "cache_bytes_max": _bytes,
+    "store_deadline_s": _seconds,
+    "on_miss": _miss_policy,
+    "publish": _flag,
+    "drain_s": _seconds,
+    "config_dir": _path,
+    "trusted_keys": _paths,
+    "splitting_ops": _texts,
+    "build": _build,
+    "disabled": _flag,
+}
