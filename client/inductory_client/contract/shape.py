@@ -24,7 +24,7 @@ _RANGE = re.compile(r"([0-9]{1,18})-([0-9]{1,18})?")
 
 
 def shape_text(shape: Shape) -> str:
-    """Return the one text of `shape`, as it stands in SQL and in URLs. Raises Malformed where it makes no sense."""
+    """Return the one text of `shape`, as it stands in SQL and in URLs. Raises Malformed."""
     if shape is None:
         return "any"
     if isinstance(shape, int):
@@ -37,7 +37,9 @@ def shape_text(shape: Shape) -> str:
 
 def _check(makes_sense: bool, shape: Shape) -> None:
     if not makes_sense:
-        raise Malformed(f"{shape} is not a shape: lengths are 0 to {_LENGTH_MAX}, and a range's ends in order")
+        raise Malformed(
+            f"{shape} is not a shape: lengths go from 0 to {_LENGTH_MAX}, a range's ends in order"
+        )
 
 
 def parse_shape(text: str) -> Shape:
