@@ -1,0 +1,77 @@
+"""`inductory`: reads the command line, runs one command, and turns every ending into an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from inductory_client.contract.errors import InductoryError
+from inductory_client.version import __version__
+
+from .command import COMMANDS, load_command
+from .exit_code import ExitCode, exit_code_of, exit_code_table
+from .output import Output
+
+_DESCRIPTION = "Compile once, load everywhere: a fleet's store of torch.compile kernels."
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code; argparse exits by itself on --help and on misuse."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    arguments = _parser(words).parse_args(words)
+    output = Output(as_json=arguments.json, verbose=arguments.verbose)
+    try:
+        return load_command(arguments.command).run(arguments, output)
+    except InductoryError as error:
+        output.error(error)
+        return exit_code_of(error)
+    except KeyboardInterrupt:
+        output.note("inductory: interrupted")
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # The reader (`head`, a closed pager) has seen enough; let the last flush go nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.FINE
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        todo = "`inductory doctor` checks this machine's set-up."
+        output.problem("os_error", f"{where}{error.strerror or error}", todo)
+        return ExitCode.FAILED
+
+
+def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
+    """Build the parser; only the command that is asked for declares its arguments, as that imports it."""
+    parser = argparse.ArgumentParser(
+        prog="inductory",
+        description=_DESCRIPTION,
+        epilog=exit_code_table(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"inductory {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    wanted = next((word for word in words if word in COMMANDS), None)
+    for name, (_, summary) in COMMANDS.items():
+        command = commands.add_parser(
+            name,
+            help=summary,
+            description=f"{summary[0].upper()}{summary[1:]}.",
+            epilog=exit_code_table(),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        if name == wanted:
+            load_command(name).add_arguments(command)
+            _add_common(command)
+    return parser
+
+
+def _add_common(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="print one JSON value instead of text")
+    command.add_argument(
+        "-v", "--verbose", action="store_true", help="say on standard error what is going on"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,224 @@
+"""A vLLM cache folder becomes artifacts, manifests and one build; anything else is refused, and named."""
+
+from __future__ import annotations
+
+import os
+import pprint
+from pathlib import Path
+
+import pytest
+from inductory_client.contract.digest import digest_of
+from inductory_client.contract.errors import BadSignature, Malformed, StorageFailed, UntrustedSigner
+from inductory_client.contract.manifest import BLUEPRINT, PARTS_LIST
+from inductory_client.integrations.vllm_folder.file_list import SIGNATURE_NAME, check_file_list
+from inductory_client.integrations.vllm_folder.reading import ReadFolder, read_folder
+from inductory_client.integrations.vllm_folder.tree import locate
+from inductory_client.trust import Keyring, SigningKey
+
+KEY = SigningKey.generate()
+HASH = "41c58af59d"
+
+
+def write(path: Path, data: bytes | str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data if isinstance(data, bytes) else data.encode())
+
+
+def make_cache(root: Path, *, hashes: tuple[str, ...] = (HASH,), ranks: int = 1, salt: str = "") -> Path:
+    """Write a VLLM_CACHE_ROOT of two parts a rank, as vLLM lays it out."""
+    cache = root / "torch_compile_cache"
+    for name in hashes:
+        for rank in range(ranks):
+            folder = cache / name / f"rank_{rank}_0" / "backbone"
+            parts = {}
+            for index in range(2):
+                part = f"artifact_compile_range_1_16384_subgraph_{index}"
+                write(folder / part, f"code {index}{salt}")
+                parts[((1, 16384), index, "inductor_standalone")] = {
+                    "graph_handle": (part, f"/old/torch_compile_cache/{name}/rank_{rank}_0/backbone/{part}"),
+                    "cache_key": f"a{index}",
+                }
+            write(folder / PARTS_LIST, pprint.pformat(parts))
+            write(folder / BLUEPRINT, "class submod_0: ...\nclass submod_1: ...\nself.submod_0(submod_10)\n")
+            write(
+                folder / "cache_key_factors.json", '{"code_hash": "c", "config_hash": "f", "env": {"A": 1}}'
+            )
+    write(cache / "torch_aot_compile" / ("ab" * 32) / "rank_0_0" / "model", b"\x80\x04not for us to unpickle")
+    write(root / "modelinfos" / "x.json", "{}")
+    return root
+
+
+def read(folder: Path) -> ReadFolder:
+    return read_folder(folder, namespace="default", model="", sign=KEY.sign)
+
+
+def test_a_folder_is_read(tmp_path: Path) -> None:
+    found = read(make_cache(tmp_path))
+    (publication,) = found.publications
+    manifest = publication.manifest
+    assert manifest is not None
+    assert publication.build == found.build
+    assert [(entry.shape, entry.submodule_index, entry.backend) for entry in manifest.entries] == [
+        ((1, 16384), 0, "inductor_standalone"),
+        ((1, 16384), 1, "inductor_standalone"),
+    ]
+    assert [entry.artifact for entry in manifest.entries] == [d.subject.key for d in publication.artifacts]
+    assert [draft.scheme_key for draft in publication.artifacts] == ["a0", "a1"]
+    assert publication.artifacts[1].blobs[0].data == b"code 1"
+    assert manifest.submodules == 3
+    assert found.files == len(manifest.files) == 6
+    assert {blob.name.split("/")[0] for blob in manifest.files} == {HASH, "torch_aot_compile"}
+    assert found.build.component == "backbone"
+    assert found.build.model == HASH
+    assert found.build.entries[0].manifest == manifest.manifest.id
+    factors = publication.artifacts[0].target.factors
+    assert factors["vllm.code_hash"] == "c"
+    assert factors["vllm.rank"] == "rank_0_0"
+    assert factors["vllm.env"] == digest_of(b'{"A": 1}')
+
+
+def test_every_form_of_the_folder_is_known(tmp_path: Path) -> None:
+    root = make_cache(tmp_path)
+    cache = root / "torch_compile_cache"
+    assert locate(root) == locate(cache)
+    assert read(root).build.key == read(cache).build.key
+    one = read(cache / HASH)
+    assert one.files == 5
+    assert one.build.entries[0].name == f"{HASH}/rank_0_0/backbone"
+
+
+def test_equal_keys_of_different_bytes_are_one_artifact_key_and_two_builds(tmp_path: Path) -> None:
+    ours, theirs = read(make_cache(tmp_path / "a")), read(make_cache(tmp_path / "b", salt="!"))
+    keys = [[draft.subject.key for draft in found.publications[0].artifacts] for found in (ours, theirs)]
+    assert keys[0] == keys[1]
+    assert ours.build.key != theirs.build.key
+    assert read(make_cache(tmp_path / "c")).build.key == ours.build.key
+
+
+def test_several_ranks_and_hashes_are_manifests_of_one_build(tmp_path: Path) -> None:
+    found = read(make_cache(tmp_path, hashes=(HASH, "0123456789"), ranks=2))
+    assert len(found.build.entries) == len(found.publications) == 4
+    assert [publication.build is not None for publication in found.publications] == [
+        False,
+        False,
+        False,
+        True,
+    ]
+    held = [blob.name for p in found.publications if p.manifest for blob in p.manifest.files]
+    assert len(held) == len(set(held)) == found.files
+    assert found.build.rank_layout == {"ranks": "rank_0_0 rank_1_0"}
+    assert "vllm.rank" not in found.build.target.factors
+    ranked = {draft.target.factors["vllm.rank"] for p in found.publications for draft in p.artifacts}
+    assert ranked == {"rank_0_0", "rank_1_0"}
+
+
+def test_parts_inside_the_model_file_are_counted_not_invented(tmp_path: Path) -> None:
+    root = make_cache(tmp_path)
+    lines = {((1, 8), 0, "inductor_standalone"): {"graph_handle": None, "cache_key": "a0"}}
+    write(root / f"torch_compile_cache/{HASH}/rank_0_0/backbone/{PARTS_LIST}", repr(lines))
+    found = read(root)
+    assert found.inside_model_files == 1
+    assert found.publications[0].artifacts == ()
+
+
+def test_an_unpacked_part_is_an_artifact_of_several_blobs(tmp_path: Path) -> None:
+    root = make_cache(tmp_path)
+    part = root / f"torch_compile_cache/{HASH}/rank_0_0/backbone/artifact_compile_range_1_16384_subgraph_0"
+    part.unlink()
+    write(part / "py/ab.py", "x")
+    write(part / "key", "y")
+    (first, _) = read(root).publications[0].artifacts
+    assert [blob.name for blob in first.blobs] == ["key", "py/ab.py"]
+
+
+def test_the_older_form_names_inductors_own_files(tmp_path: Path) -> None:
+    root = make_cache(tmp_path)
+    rank = root / f"torch_compile_cache/{HASH}/rank_0_0"
+    write(rank / "inductor_cache/ab/cab.py", "generated")
+    lines = {
+        (None, 0, "inductor"): (
+            "fxhash",
+            f"/old/torch_compile_cache/{HASH}/rank_0_0/inductor_cache/ab/cab.py",
+        )
+    }
+    write(rank / "backbone" / PARTS_LIST, repr(lines))
+    found = read(root)
+    (draft,) = (draft for publication in found.publications for draft in publication.artifacts)
+    assert (draft.shape, draft.scheme_key, draft.blobs[0].data) == (None, "fxhash", b"generated")
+
+
+def test_the_files_are_signed_as_a_list(tmp_path: Path) -> None:
+    manifest = read(make_cache(tmp_path)).publications[0].manifest
+    assert manifest is not None
+    files = manifest.manifest.files
+    document = next(blob.data for blob in manifest.documents if blob.name == SIGNATURE_NAME)
+    trusting = Keyring([KEY.public_key])
+    check_file_list(files, document, trusting)
+    with pytest.raises(BadSignature):
+        check_file_list(files[1:], document, trusting)
+    with pytest.raises(BadSignature):
+        check_file_list(files, None, trusting)
+    with pytest.raises(Malformed):
+        check_file_list(files, b"{}", trusting)
+    with pytest.raises(UntrustedSigner):
+        check_file_list(files, document, Keyring([SigningKey.generate().public_key]))
+
+
+def test_links_and_odd_files_are_refused(tmp_path: Path) -> None:
+    root = make_cache(tmp_path)
+    odd = root / "torch_compile_cache/torch_aot_compile/odd"
+    odd.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(Malformed, match="symbolic link"):
+        read(root)
+    odd.unlink()
+    os.mkfifo(odd)
+    with pytest.raises(Malformed, match="not a plain file"):
+        read(root)
+    odd.unlink()
+    write(odd.with_name("back\\slash"), "")
+    with pytest.raises(Malformed, match="relative path"):
+        read(root)
+
+
+def test_a_part_that_is_not_there_is_named(tmp_path: Path) -> None:
+    root = make_cache(tmp_path)
+    part = root / f"torch_compile_cache/{HASH}/rank_0_0/backbone/artifact_compile_range_1_16384_subgraph_1"
+    part.unlink()
+    with pytest.raises(Malformed, match="subgraph_1, which isn't there"):
+        read(root)
+
+
+@pytest.mark.parametrize("path", ["/elsewhere/part", "relative", f"/x/{HASH}/rank_0_0/../../../etc/passwd"])
+def test_a_part_elsewhere_is_refused(tmp_path: Path, path: str) -> None:
+    root = make_cache(tmp_path)
+    lines = {(None, 0, "inductor"): ("hash", path)}
+    write(root / f"torch_compile_cache/{HASH}/rank_0_0/backbone/{PARTS_LIST}", repr(lines))
+    with pytest.raises(Malformed):
+        read(root)
+
+
+@pytest.mark.parametrize("text", ["[]", "{", "[" * 100_000])
+def test_broken_factors_are_refused(tmp_path: Path, text: str) -> None:
+    root = make_cache(tmp_path)
+    write(root / f"torch_compile_cache/{HASH}/rank_0_0/backbone/cache_key_factors.json", text)
+    with pytest.raises(Malformed, match="cache_key_factors"):
+        read(root)
+
+
+def test_what_is_not_a_cache_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Malformed, match="not a folder"):
+        locate(tmp_path / "nowhere")
+    with pytest.raises(Malformed, match="not a vLLM cache"):
+        locate(tmp_path)
+    (tmp_path / "torch_compile_cache").mkdir()
+    with pytest.raises(Malformed, match="hasn't compiled anything"):
+        read(tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
+    root = make_cache(tmp_path)
+    part = root / f"torch_compile_cache/{HASH}/rank_0_0/backbone/{BLUEPRINT}"
+    part.chmod(0)
+    with pytest.raises(StorageFailed, match=BLUEPRINT):
+        read(root)
