@@ -45,7 +45,7 @@ sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.
 install_venv() {
     [ -x "$VENV/bin/python" ] || "$PYTHON" -m venv "$VENV"
     say "installing the dependencies into $VENV; the first time takes some minutes"
-    "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile \
+    "$VENV/bin/python" -m pip install -qq --disable-pip-version-check --no-compile \
         --constraint constraints-dev.txt --editable '.[dev]'
     touch "$VENV/.ready"
     say "$VENV is ready"
