@@ -39,8 +39,16 @@ class CasScan(Struct, frozen=True, kw_only=True):
     """Digests of the blobs and keys of the records that can't be used."""
 
 
+class CasUsage(Struct, frozen=True, kw_only=True):
+    """How much there is. Files that are being written count."""
+
+    blobs: int
+    artifacts: int
+    bytes: int
+
+
 class LocalCas:
-    """Blobs by digest, artifact records by key. Safe for threads and for processes; never raises for the disk."""
+    """Blobs by digest, artifact records by key. Safe for threads and processes; never raises for the disk."""
 
     def __init__(self, root: Path, bytes_max: int) -> None:
         self.root = root
@@ -73,7 +81,7 @@ class LocalCas:
         return self._write(self._blobs, digest, (data, checksum_of(data)), size)
 
     def artifact(self, key: str) -> Artifact | None:
-        """Return the record kept under `key` as it lies there: key and signature are for the caller to check."""
+        """Return the record kept under `key` as it lies there; its key and signature aren't checked."""
         found = self._records.read(key)
         if found is None:
             return None
@@ -96,6 +104,10 @@ class LocalCas:
         """Forget a record that can't be used; its blobs go when they are the least recently used."""
         self._records.drop(key)
 
+    def drop_blob(self, digest: str) -> None:
+        """Forget a blob that `scan` found damaged; `get` drops by itself what it finds so."""
+        self._blobs.drop(digest)
+
     def artifacts(self) -> Iterator[Artifact]:
         """Yield every readable record, unchecked."""
         for key in self._records.names():
@@ -104,9 +116,15 @@ class LocalCas:
                 yield artifact
 
     def evict(self) -> int:
-        """Delete the least recently used files where more bytes than allowed lie here; return how many went."""
+        """Delete the least recently used files where there are too many bytes; return how many went."""
         self._unlooked_bytes = 0
         return eviction.evict((self._blobs, self._records), self.root, self.bytes_max, keep=None)
+
+    def usage(self) -> CasUsage:
+        """Count what is there, without reading it."""
+        blobs = [entry.stat(follow_symlinks=False).st_size for entry in self._blobs.files()]
+        records = [entry.stat(follow_symlinks=False).st_size for entry in self._records.files()]
+        return CasUsage(blobs=len(blobs), artifacts=len(records), bytes=sum(blobs) + sum(records))
 
     def scan(self, deep: bool = False) -> CasScan:
         """Read everything and report damage: blobs by checksum, or by digest if `deep`. Changes nothing."""

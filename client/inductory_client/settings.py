@@ -63,8 +63,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def load(cls, environ: Mapping[str, str] = os.environ, **overrides: Any) -> Settings:
         """Read `INDUCTORY_*` from `environ`, then `overrides` by field name; an override of None isn't one.
 
-        Raises BadSettings for a value that makes no sense and for an unknown override, naming the nearest known
-        one. An unknown environment variable is only warned about, once: a serving process mustn't die of it.
+        Raises BadSettings for a value that makes no sense and for an unknown override, naming the nearest
+        known one. An unknown environment variable is only warned about, once: a serving process mustn't die
+        of it.
         """
         given: dict[str, Any] = {}
         for variable, text in environ.items():

@@ -74,8 +74,8 @@ class SigningKey:
 def load_signing_key(settings: Settings, create: bool = True) -> SigningKey:
     """Return this machine's signing key; where there is none, make it if `create`.
 
-    Two processes that race agree: the first to finish wins and the other uses its key. Raises BadSettings where
-    the key can't be read or made, is malformed, or isn't there and isn't to be made.
+    Two processes that race agree: the first to finish wins and the other uses its key. Raises BadSettings
+    where the key can't be read or made, is malformed, or isn't there and isn't to be made.
     """
     path = settings.config_dir / KEY_NAME
     if not path.exists():

@@ -1,0 +1,121 @@
+"""The client: where its parts are put together, and what the rest of the world calls."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+
+from .breaker import CircuitBreaker
+from .cas import LocalCas
+from .contract.errors import BadSettings
+from .contract.target import Target
+from .contract.wire import ArtifactWanted, Event, EventKind
+from .deadline import Deadline, StoreBudget
+from .fetch import Fetched, fetch
+from .publish import PublicationReport, Publisher
+from .pull import PullReport, pull
+from .settings import Settings
+from .telemetry import Telemetry
+from .transport import HttpStore
+from .trust import Keyring, SigningKey, load_signing_key
+
+
+class Client:
+    """Cheap to make: no file is read, no thread started and no connection opened before it is needed.
+
+    Safe for threads. Its background work ends with the process, within `settings.drain_s`.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.breaker = CircuitBreaker()
+        self.budget = StoreBudget(settings.store_deadline_s)
+        self.cas = LocalCas(settings.cache_dir, settings.cache_bytes_max)
+        self.store: HttpStore | None = None
+        if settings.url is not None:
+            self.store = HttpStore(settings.url, settings.namespace, self.breaker)
+        self.telemetry = Telemetry(self.store)
+        self.publisher = Publisher(
+            self.cas,
+            self.store if settings.publish else None,
+            self.signing_key,
+            settings.drain_s,
+            self._record_published,
+        )
+        self._lock = threading.Lock()
+        self._keyring: Keyring | None = None
+
+    def keyring(self) -> Keyring:
+        """The keys trusted here, read once. A key file that can't be used is warned about and left out."""
+        with self._lock:
+            if self._keyring is None:
+                self._keyring = Keyring.load(self.settings)
+            return self._keyring
+
+    def signing_key(self) -> SigningKey:
+        """This machine's signing key, made where there is none. It is trusted from then on. Raises
+        BadSettings.
+        """
+        key = load_signing_key(self.settings)
+        with self._lock:
+            self._keyring = None
+        return key
+
+    def fetch(self, wanted: Sequence[ArtifactWanted], target: Target) -> Fetched:
+        """Return the pieces that this node or the store has, verified. Never raises; see `Fetched`.
+
+        What is waited for the store is drawn from the start's budget. Hits, misses and refusals are recorded.
+        """
+        fetched = fetch(
+            wanted, target, cas=self.cas, keyring=self.keyring, store=self.store, budget=self.budget
+        )
+        self._record_fetched(fetched)
+        return fetched
+
+    def pull_build(self, key: str, deadline: Deadline | None = None) -> PullReport:
+        """Bring all that a build's start loads into the local CAS, in one stream.
+
+        Not part of the start's budget: run it beside the start. Raises what the store raises, and BadSettings
+        where there is no store.
+        """
+        return pull(key, store=self.reach_store(), cas=self.cas, keyring=self.keyring(), deadline=deadline)
+
+    def blob(self, digest: str, size: int, deadline: Deadline | None = None) -> bytes:
+        """Return a blob from this node or the store, checked, and leave it here. Raises what the store
+        raises.
+        """
+        data = self.cas.get(digest)
+        if data is None or len(data) != size:
+            data = self.reach_store().get_blob(digest, size, deadline)
+            self.cas.put(digest, data)
+        return data
+
+    def reach_store(self) -> HttpStore:
+        """The store, for those who can't do without. Raises BadSettings where none is set."""
+        if self.store is None:
+            raise BadSettings("no store is set; set INDUCTORY_URL")
+        return self.store
+
+    def close(self) -> None:
+        """Finish the background work, within `settings.drain_s`, and close the connections. Idempotent."""
+        self.publisher.close(self.settings.drain_s)
+        self.telemetry.close()
+        if self.store is not None:
+            self.store.close()
+
+    def _record_fetched(self, fetched: Fetched) -> None:
+        for key in fetched.pieces:
+            self._record("hit", key, seconds=fetched.seconds / len(fetched.pieces))
+        for miss in fetched.misses:
+            self._record("miss", miss.key)
+        for key, error in fetched.refused.items():
+            self._record("refused", key, reason=error.code)
+
+    def _record_published(self, report: PublicationReport) -> None:
+        count = report.created + report.reproduced + report.different
+        if count:
+            self.telemetry.record(Event(kind="publish", at=time.time(), count=count))
+
+    def _record(self, kind: EventKind, key: str, seconds: float = 0.0, reason: str = "") -> None:
+        self.telemetry.record(Event(kind=kind, at=time.time(), seconds=seconds, artifact=key, reason=reason))

@@ -1,0 +1,212 @@
+"""Publish: sign what was compiled, keep it here, and send the store what it lacks.
+
+Blobs go first, then artifacts, then the manifest, then the build, so that whenever a publisher is killed the
+store has no name without bytes. Everything may be repeated: what is there already isn't sent again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from .background import Background
+from .cas import LocalCas
+from .contract.descriptor import LOADED
+from .contract.errors import ArtifactMissing, BlobMissing, InductoryError
+from .contract.wire import Artifact, decode, encode
+from .deadline import Deadline
+from .publication import Draft, DraftBlob, Publication
+from .transport import HttpStore
+from .trouble import log, warn_once
+from .trust import SigningKey
+
+QUEUE_MAX = 256
+QUEUE_BYTES_MAX = 1 << 30
+CALL_S = 30.0
+"""What one call may take in the background; nobody waits for it."""
+TRIES_MAX = 3
+TRY_AGAIN_S = 1.0
+
+Progress = Callable[[int, int], None]
+"""Called with (steps done, steps in all); a step is a blob or a name."""
+
+
+class PublicationReport(Struct, frozen=True, kw_only=True):
+    """What became of a publication."""
+
+    blobs: int
+    """Unique blobs of the publication."""
+    blobs_sent: int = 0
+    blob_bytes: int = 0
+    """Bytes that travelled for them, packed."""
+    created: int = 0
+    reproduced: int = 0
+    different: int = 0
+    """Artifacts whose key another publisher was first with, and whose bytes differ."""
+    manifest: str | None = None
+    build: str | None = None
+    stored: bool = False
+    """Whether a store has it; else the local CAS alone."""
+
+
+class Publisher:
+    """Publishes in the background (`submit`) or at once (`publish_now`). Cheap to make."""
+
+    def __init__(
+        self,
+        cas: LocalCas,
+        store: HttpStore | None,
+        signing_key: Callable[[], SigningKey],
+        drain_s: float,
+        done: Callable[[PublicationReport], None] = lambda report: None,
+    ) -> None:
+        """`done` is told of every publication that succeeded in the background."""
+        self._cas = cas
+        self._store = store
+        self._load_signing_key = signing_key
+        self._signing_key: SigningKey | None = None
+        self._done = done
+        self._given_up = threading.Event()
+        self._background: Background[Publication] = Background(
+            "publish",
+            self._publish_all,
+            items_max=QUEUE_MAX,
+            weight_max=QUEUE_BYTES_MAX,
+            exit_s=drain_s,
+        )
+
+    @property
+    def dropped(self) -> int:
+        """Publications that found the queue full."""
+        return self._background.dropped
+
+    def submit(self, publication: Publication) -> bool:
+        """Publish in the background; False where the queue is full, which is warned about once. Never
+        raises.
+        """
+        return self._background.add(publication, publication.bytes_held)
+
+    def drain(self, seconds: float) -> bool:
+        """Wait for the background at most so long; whether everything is published or given up."""
+        return self._background.drain(seconds)
+
+    def close(self, seconds: float) -> bool:
+        done = self._background.close(seconds)
+        self._given_up.set()
+        return done
+
+    def publish_now(
+        self, publication: Publication, progress: Progress = lambda done, total: None
+    ) -> PublicationReport:
+        """Sign, keep and send, and return what became of it.
+
+        The local CAS has the artifacts even where the store then fails. Raises BadSettings where there is no
+        signing key, Malformed where the publication breaks the contract, and what the store raises. May be
+        repeated.
+        """
+        artifacts = self.keep(publication)
+        blobs = {blob.descriptor.digest: blob for blob in publication.blobs}
+        if self._store is None:
+            return PublicationReport(blobs=len(blobs))
+        return _Sending(self._store, publication, artifacts, blobs, progress).run()
+
+    def keep(self, publication: Publication) -> tuple[Artifact, ...]:
+        """Sign the artifacts and put them, with what a load reads of them, into the local CAS."""
+        artifacts = tuple(self._sign(draft) for draft in publication.artifacts)
+        for draft, artifact in zip(publication.artifacts, artifacts, strict=True):
+            for blob, descriptor in zip(draft.blobs, artifact.subject.descriptors, strict=True):
+                if blob.media_type in LOADED:
+                    self._cas.put(descriptor.digest, blob.data)
+            self._cas.put_artifact(artifact)
+        return artifacts
+
+    def _sign(self, draft: Draft) -> Artifact:
+        if self._signing_key is None:
+            self._signing_key = self._load_signing_key()
+        subject = draft.subject
+        signature = self._signing_key.sign(subject.signed_bytes)
+        artifact = Artifact(subject=subject, signature=signature, provenance=draft.provenance)
+        # Read back as any reader will, so that what breaks the contract fails here and not there.
+        return decode(encode(artifact), Artifact)
+
+    def _publish_all(self, publications: list[Publication]) -> None:
+        for publication in publications:
+            self._publish_patiently(publication)
+
+    def _publish_patiently(self, publication: Publication) -> None:
+        """Publish, again after a while where that may help; the one place where a failed publication ends."""
+        for attempt in range(1, TRIES_MAX + 1):
+            try:
+                self._done(self.publish_now(publication))
+                return
+            except InductoryError as error:
+                may_help = error.retryable or isinstance(error, (BlobMissing, ArtifactMissing))
+                if not may_help or attempt == TRIES_MAX:
+                    warn_once(f"publish:{error.code}", "a compiled graph isn't published: %s", error)
+                    return
+                log.debug("publishing failed and is tried again: %s", error)
+            if self._given_up.wait(TRY_AGAIN_S * attempt):
+                return
+
+
+class _Sending:
+    """One publication on its way."""
+
+    def __init__(
+        self,
+        store: HttpStore,
+        publication: Publication,
+        artifacts: tuple[Artifact, ...],
+        blobs: dict[str, DraftBlob],
+        progress: Progress,
+    ) -> None:
+        self._store = store
+        self._publication = publication
+        self._artifacts = artifacts
+        self._blobs = blobs
+        self._progress = progress
+        self._done = 0
+        self._total = len(blobs) + len(artifacts)
+        self._total += (publication.manifest is not None) + (publication.build is not None)
+
+    def run(self) -> PublicationReport:
+        sent, blob_bytes = self._send_blobs()
+        outcomes = {"created": 0, "reproduced": 0, "different": 0}
+        for artifact in self._artifacts:
+            outcomes[self._store.put_artifact(artifact, self._deadline()).outcome] += 1
+            self._step()
+        manifest, build = self._publication.manifest, self._publication.build
+        manifest_id = (
+            None if manifest is None else self._store.put_manifest(manifest.manifest, self._deadline()).id
+        )
+        self._step(manifest is not None)
+        build_key = None if build is None else self._store.put_build(build, self._deadline()).key
+        self._step(build is not None)
+        return PublicationReport(
+            blobs=len(self._blobs),
+            blobs_sent=sent,
+            blob_bytes=blob_bytes,
+            manifest=manifest_id,
+            build=build_key,
+            stored=True,
+            **outcomes,
+        )
+
+    def _send_blobs(self) -> tuple[int, int]:
+        missing = self._store.missing_blobs(self._blobs, self._deadline())
+        self._step(len(self._blobs) - len(missing))
+        blob_bytes = 0
+        for digest in self._blobs:
+            if digest in missing:
+                blob_bytes += self._store.put_blob(digest, self._blobs[digest].data, self._deadline())
+                self._step()
+        return len(missing), blob_bytes
+
+    def _deadline(self) -> Deadline:
+        return Deadline(CALL_S)
+
+    def _step(self, steps: int = 1) -> None:
+        self._done += steps
+        self._progress(self._done, self._total)
