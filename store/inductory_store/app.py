@@ -1,0 +1,44 @@
+"""The composition root: the one place where a store's parts meet."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+from fastapi import FastAPI
+from inductory_client.version import __version__
+
+from .blobs.disk import DiskBlobs
+from .blobs.store import BlobStore
+from .catalog.catalog import Catalog
+from .problems import install_problems
+from .routes import artifacts, blobs, builds, events, health, manifests
+from .settings import StoreSettings
+from .store import Store
+
+
+def create_app(settings: StoreSettings, blobs_at: BlobStore | None = None) -> FastAPI:
+    """Compose a store. Its catalog must have been migrated; `blobs_at` is the data folder unless told.
+
+    The app closes what it opened when it shuts down.
+    """
+    catalog = Catalog(settings.catalog_url)
+    store = Store(settings, catalog, blobs_at or _disk(settings))
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        catalog.close()
+
+    app = FastAPI(title="Inductory", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.state.store = store
+    app.state.uploads = anyio.CapacityLimiter(settings.uploads_max)
+    install_problems(app)
+    for part in (blobs, artifacts, manifests, builds, events, health):
+        app.include_router(part.router)
+    return app
+
+
+def _disk(settings: StoreSettings) -> DiskBlobs:
+    return DiskBlobs(settings.data_dir)

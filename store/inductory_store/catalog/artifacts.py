@@ -1,0 +1,146 @@
+"""Rows of `artifact` and `artifact_blob`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from inductory_client.contract import wire
+from inductory_client.contract.artifact import Artifact
+from inductory_client.contract.descriptor import LOADED, Descriptor
+from inductory_client.contract.shape import shape_text
+from sqlalchemy import ColumnElement, Connection, delete, func, select, update
+
+from .blobs import READY
+from .insert import IN_MAX, insert_all, insert_first, insert_or_replace
+from .tables import artifact, artifact_blob, blob
+from .targets import add_target
+
+NEAREST_MAX = 16
+"""Artifacts of one graph that are compared to find the nearest."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An artifact of the graph that a miss is about."""
+
+    key: str
+    target: str
+
+
+def artifact_records(connection: Connection, namespace: str, keys: Collection[str]) -> dict[str, bytes]:
+    """Return the records of whole artifacts by key: those whose loaded blobs are all there."""
+    wanted = sorted(set(keys))
+    query = select(artifact.c.key, artifact.c.record).where(artifact.c.namespace == namespace, _is_whole())
+    found: dict[str, bytes] = {}
+    for start in range(0, len(wanted), IN_MAX):
+        rows = connection.execute(query.where(artifact.c.key.in_(wanted[start : start + IN_MAX])))
+        found.update({row.key: row.record for row in rows})
+    return found
+
+
+def known_artifacts(connection: Connection, namespace: str, keys: Collection[str]) -> set[str]:
+    """Return those of `keys` that are published, whole or not."""
+    wanted, found = sorted(set(keys)), set[str]()
+    query = select(artifact.c.key).where(artifact.c.namespace == namespace)
+    for start in range(0, len(wanted), IN_MAX):
+        found.update(connection.scalars(query.where(artifact.c.key.in_(wanted[start : start + IN_MAX]))))
+    return found
+
+
+def nearest_candidates(
+    connection: Connection, namespace: str, graph_digests: Collection[str]
+) -> dict[str, list[Candidate]]:
+    """Return the newest artifacts of each graph, in one query."""
+    rank = func.row_number().over(
+        partition_by=artifact.c.graph_digest, order_by=(artifact.c.created_at.desc(), artifact.c.key)
+    )
+    ranked = (
+        select(artifact.c.graph_digest, artifact.c.key, artifact.c.target, rank.label("rank"))
+        .where(artifact.c.namespace == namespace, artifact.c.graph_digest.in_(sorted(set(graph_digests))))
+        .subquery()
+    )
+    found: dict[str, list[Candidate]] = {}
+    query = select(ranked).where(ranked.c.rank <= NEAREST_MAX).order_by(ranked.c.graph_digest, ranked.c.rank)
+    for row in connection.execute(query):
+        found.setdefault(row.graph_digest, []).append(Candidate(row.key, row.target))
+    return found
+
+
+def add_artifact(connection: Connection, namespace: str, value: Artifact, now: float) -> bool:
+    """Publish an artifact under its key, and say whether it is the first."""
+    row = _row(connection, namespace, value, now)
+    if not insert_first(connection, artifact, row):
+        return False
+    insert_all(connection, artifact_blob, _blob_rows(namespace, str(row["key"]), value.subject.descriptors))
+    return True
+
+
+def replace_artifact(connection: Connection, namespace: str, value: Artifact, now: float) -> None:
+    """Put an artifact in the place of one whose bytes were lost."""
+    row = _row(connection, namespace, value, now)
+    insert_or_replace(connection, artifact, row)
+    of_artifact = (artifact_blob.c.namespace == namespace, artifact_blob.c.artifact == row["key"])
+    connection.execute(delete(artifact_blob).where(*of_artifact))
+    insert_all(connection, artifact_blob, _blob_rows(namespace, str(row["key"]), value.subject.descriptors))
+
+
+def count_again(connection: Connection, namespace: str, key: str, *, equal: bool) -> None:
+    """Count that somebody else compiled `key`, to equal bytes or not."""
+    column = artifact.c.reproduced if equal else artifact.c.different
+    of_artifact = (artifact.c.namespace == namespace, artifact.c.key == key)
+    connection.execute(update(artifact).where(*of_artifact).values({column: column + 1}))
+
+
+def payload_of(descriptors: Sequence[Descriptor]) -> Descriptor:
+    """Return the descriptor that stands for an artifact in listings: the first that is loaded, or the first."""
+    return next((each for each in descriptors if each.media_type in LOADED), descriptors[0])
+
+
+def _is_whole() -> ColumnElement[bool]:
+    lost = (
+        select(artifact_blob.c.position)
+        .join(blob, blob.c.digest == artifact_blob.c.digest)
+        .where(artifact_blob.c.namespace == artifact.c.namespace, artifact_blob.c.artifact == artifact.c.key)
+        .where(artifact_blob.c.loaded, blob.c.state != READY)
+    )
+    return (artifact.c.state == READY) & ~lost.exists()
+
+
+def _row(connection: Connection, namespace: str, value: Artifact, now: float) -> dict[str, object]:
+    subject = value.subject
+    payload = payload_of(subject.descriptors)
+    return {
+        "namespace": namespace,
+        "key": value.key,
+        "scheme": subject.scheme,
+        "scheme_key": subject.scheme_key,
+        "graph_digest": subject.graph_digest,
+        "shape": shape_text(subject.shape),
+        "backend": subject.backend,
+        "options": wire.encode(subject.options),
+        "target": add_target(connection, subject.target, now),
+        "state": READY,
+        "signer": value.signature.signer,
+        "compile_seconds": value.provenance.compile_seconds,
+        "payload": payload.digest,
+        "payload_size": payload.size,
+        "created_at": now,
+        "record": wire.encode(value),
+    }
+
+
+def _blob_rows(namespace: str, key: str, descriptors: Sequence[Descriptor]) -> list[dict[str, object]]:
+    return [
+        {
+            "namespace": namespace,
+            "artifact": key,
+            "position": position,
+            "media_type": each.media_type,
+            "name": each.name,
+            "digest": each.digest,
+            "size": each.size,
+            "loaded": each.media_type in LOADED,
+        }
+        for position, each in enumerate(descriptors)
+    ]

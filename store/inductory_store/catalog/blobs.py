@@ -1,0 +1,47 @@
+"""Rows of `blob`: the promise that bytes are there."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, select, update
+
+from .insert import IN_MAX, insert_or_replace
+from .tables import blob
+
+READY = "ready"
+DAMAGED = "damaged"
+
+
+@dataclass(frozen=True)
+class BlobRow:
+    """A blob that is there."""
+
+    digest: str
+    size: int
+    packed_size: int
+
+
+def ready_blobs(connection: Connection, digests: Collection[str]) -> dict[str, BlobRow]:
+    """Return the rows of those of `digests` whose bytes are there, by digest."""
+    wanted, found = sorted(set(digests)), {}
+    for start in range(0, len(wanted), IN_MAX):
+        rows = connection.execute(
+            select(blob.c.digest, blob.c.size, blob.c.packed_size)
+            .where(blob.c.digest.in_(wanted[start : start + IN_MAX]))
+            .where(blob.c.state == READY)
+        )
+        found.update({row.digest: BlobRow(row.digest, row.size, row.packed_size) for row in rows})
+    return found
+
+
+def add_blob(connection: Connection, row: BlobRow, now: float) -> None:
+    """Promise the blob; one that was found damaged is whole again."""
+    values = {"digest": row.digest, "size": row.size, "packed_size": row.packed_size}
+    insert_or_replace(connection, blob, {**values, "state": READY, "created_at": now})
+
+
+def mark_damaged(connection: Connection, digest: str) -> None:
+    """Take the promise back, so that the next publisher is asked for the bytes again."""
+    connection.execute(update(blob).where(blob.c.digest == digest).values(state=DAMAGED))

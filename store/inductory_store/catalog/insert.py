@@ -1,0 +1,56 @@
+"""Inserts that mind what is there, in the words that SQLite and PostgreSQL share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Table, insert
+from sqlalchemy.dialects import postgresql, sqlite
+
+Row = Mapping[str, Any]
+
+IN_MAX = 10_000
+"""Most values in one IN (...): SQLite takes 32766 parameters a statement."""
+
+
+def insert_all(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
+    """Insert `rows`, none of which is there."""
+    if rows:
+        connection.execute(insert(table), rows)
+
+
+def insert_new(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
+    """Insert those of `rows` whose primary key isn't there yet."""
+    if rows:
+        connection.execute(_insert(connection, table).on_conflict_do_nothing(), rows)
+
+
+def insert_first(connection: Connection, table: Table, row: Row) -> bool:
+    """Insert `row` unless its primary key is there, and say whether it was inserted; of racing writers one is told so."""
+    statement = _insert(connection, table).values(**row).on_conflict_do_nothing()
+    return connection.execute(statement).rowcount == 1
+
+
+def insert_or_replace(connection: Connection, table: Table, row: Row) -> None:
+    """Insert `row`, or give the row with its primary key its values."""
+    keys = [column.name for column in table.primary_key]
+    statement = _insert(connection, table).values(**row)
+    others = {name: statement.excluded[name] for name in row if name not in keys}
+    connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=others))
+
+
+def insert_or_add(connection: Connection, table: Table, rows: Sequence[Row], added: Sequence[str]) -> None:
+    """Insert `rows`; where a primary key is there, add the columns `added` to its."""
+    if not rows:
+        return
+    keys = [column.name for column in table.primary_key]
+    statement = _insert(connection, table)
+    sums = {name: table.c[name] + statement.excluded[name] for name in added}
+    connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=sums), rows)
+
+
+def _insert(connection: Connection, table: Table) -> Any:
+    if connection.dialect.name == "postgresql":
+        return postgresql.insert(table)
+    return sqlite.insert(table)

@@ -1,0 +1,68 @@
+"""The bundle: everything that a build's start loads, in one stream, straight from rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from inductory_client.contract import wire
+from inductory_client.contract.artifact import Artifact
+from inductory_client.contract.blob import pack
+from inductory_client.contract.bundle import MAGIC, BundleIndex, end_header, frame_header
+from inductory_client.contract.descriptor import Descriptor
+from inductory_client.contract.digest import digest_of
+from inductory_client.contract.errors import NotFound
+from inductory_client.contract.key import SCHEME
+
+from inductory_store.catalog.artifacts import artifact_records
+from inductory_store.catalog.builds import read_build
+from inductory_store.catalog.manifests import manifests
+from inductory_store.store import Store
+
+from .get_blob import read_packed
+
+
+def open_bundle(store: Store, namespace: str, key: str) -> Iterator[bytes]:
+    """Return the bundle of a build. Raises NotFound now; StorageFailed from the iterator where a blob is damaged.
+
+    Artifacts whose bytes were lost are left out: whoever reads it compiles them.
+    """
+    index = _index(store, namespace, key)
+    return _stream(store, index)
+
+
+def _index(store: Store, namespace: str, key: str) -> BundleIndex:
+    with store.catalog.read() as connection:
+        build = read_build(connection, namespace, key)
+        if build is None:
+            raise NotFound(f"there is no build {key} in {namespace}")
+        found = manifests(connection, namespace, [entry.manifest for entry in build.entries])
+        ordered = [found[each] for each in dict.fromkeys(entry.manifest for entry in build.entries)]
+        keys = list(dict.fromkeys(entry.artifact for manifest in ordered for entry in manifest.entries))
+        records = artifact_records(connection, namespace, keys)
+    artifacts = tuple(wire.decode(records[key], Artifact) for key in keys if key in records)
+    return BundleIndex(build=build, manifests=tuple(ordered), artifacts=artifacts)
+
+
+def blobs_of(index: BundleIndex) -> tuple[Descriptor, ...]:
+    """Return what a bundle carries, each blob once: what its artifacts load, dispatches, and a foreign folder's files."""
+    loaded = [each for artifact in index.artifacts for each in artifact.subject.loaded]
+    dispatches = [entry.dispatch for entry in index.build.entries if entry.dispatch is not None]
+    files = [each for manifest in index.manifests if manifest.scheme != SCHEME for each in manifest.files]
+    return tuple({each.digest: each for each in (*dispatches, *loaded, *files)}.values())
+
+
+def _stream(store: Store, index: BundleIndex) -> Iterator[bytes]:
+    data = wire.encode(index)
+    packed = pack(data)
+    yield MAGIC
+    yield frame_header(digest_of(data), len(data), packed)
+    yield packed
+    frames = 1
+    for each in blobs_of(index):
+        body, _ = read_packed(store, each.digest)
+        # The header has a checksum of the whole frame, so a frame is in memory while it is sent.
+        frame = body if isinstance(body, bytes) else b"".join(body)
+        yield frame_header(each.digest, each.size, frame)
+        yield frame
+        frames += 1
+    yield end_header(frames)

@@ -1,0 +1,133 @@
+"""Reading a blob, never wrong bytes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from inductory_client.contract.errors import InductoryError, NotFound, StorageFailed
+
+from inductory_store.blobs.unpacking import CHUNK_BYTES, unpacked, verified
+from inductory_store.catalog.blobs import BlobRow, mark_damaged, ready_blobs
+from inductory_store.store import Store
+
+AHEAD_BYTES_MAX = 8 << 20
+"""Blobs up to this size are verified before their first byte is sent; larger ones before their last."""
+
+_log = logging.getLogger(__name__)
+
+Body = bytes | Iterator[bytes]
+
+
+@dataclass(frozen=True)
+class BlobHead:
+    """What is known of a blob without reading it."""
+
+    digest: str
+    size: int
+    packed_size: int
+
+
+def find_blob(store: Store, digest: str) -> BlobHead:
+    """Return a blob's sizes. Raises NotFound, and StorageFailed where it was promised and is gone."""
+    row = _promised(store, digest)
+    stat = store.blobs.stat(digest)
+    if stat is None:
+        raise _lost(store, digest)
+    return BlobHead(digest, row.size, stat.packed_size)
+
+
+def read_blob(store: Store, digest: str, start: int, stop: int) -> Body:
+    """Return bytes `start` to `stop` (excluded) of a blob.
+
+    Bytes that aren't the blob's are never all returned: an iterator raises StorageFailed before its last chunk.
+    """
+    size = _promised(store, digest).size
+    return _body(store, digest, size, lambda chunks: unpacked(chunks, digest, size, start, stop))
+
+
+def read_packed(store: Store, digest: str) -> tuple[Body, int]:
+    """Return a blob's zstd frame and its length, verified as by `read_blob`."""
+    size = _promised(store, digest).size
+    file = _open(store, digest)
+    packed_size = file.seek(0, 2)
+    file.seek(0)
+    return _body(store, digest, size, lambda chunks: verified(chunks, digest, size), file), packed_size
+
+
+def small_packed(store: Store, row: BlobRow) -> bytes | None:
+    """Return the zstd frame of a small blob, verified, or None where it is lost or damaged."""
+    try:
+        with _open(store, row.digest) as file:
+            return b"".join(verified(_chunks(file), row.digest, row.size))
+    except StorageFailed:
+        return None
+    except InductoryError as error:
+        _damaged(store, row.digest, error)
+        return None
+
+
+def _promised(store: Store, digest: str) -> BlobRow:
+    with store.catalog.read() as connection:
+        row = ready_blobs(connection, [digest]).get(digest)
+    if row is None:
+        raise NotFound(f"there is no blob {digest}")
+    return row
+
+
+def _open(store: Store, digest: str) -> BinaryIO:
+    try:
+        return store.blobs.open(digest)
+    except NotFound:
+        raise _lost(store, digest) from None
+
+
+def _body(
+    store: Store,
+    digest: str,
+    size: int,
+    read: Callable[[Iterator[bytes]], Iterator[bytes]],
+    file: BinaryIO | None = None,
+) -> Body:
+    body = _guarded(store, digest, read, file or _open(store, digest))
+    return b"".join(body) if size <= AHEAD_BYTES_MAX else body
+
+
+def _guarded(
+    store: Store, digest: str, read: Callable[[Iterator[bytes]], Iterator[bytes]], file: BinaryIO
+) -> Iterator[bytes]:
+    """Yield what `read` makes of the file, close it, and take the promise back where it isn't the blob."""
+    with file:
+        try:
+            yield from read(_chunks(file))
+        except StorageFailed:
+            raise
+        except InductoryError as error:
+            raise _damaged(store, digest, error) from error
+
+
+def _chunks(file: BinaryIO) -> Iterator[bytes]:
+    while True:
+        try:
+            chunk = file.read(CHUNK_BYTES)
+        except OSError as error:
+            raise StorageFailed from error
+        if not chunk:
+            return
+        yield chunk
+
+
+def _lost(store: Store, digest: str) -> StorageFailed:
+    _log.error("blob %s was promised and isn't there", digest)
+    with store.catalog.write() as connection:
+        mark_damaged(connection, digest)
+    return StorageFailed(f"the bytes of blob {digest} were lost; publish it again")
+
+
+def _damaged(store: Store, digest: str, error: InductoryError) -> StorageFailed:
+    _log.error("blob %s is damaged at rest: %s", digest, error)
+    with store.catalog.write() as connection:
+        mark_damaged(connection, digest)
+    return StorageFailed(f"the bytes of blob {digest} are damaged; publish it again")

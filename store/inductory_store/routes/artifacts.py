@@ -1,0 +1,90 @@
+"""`/v1/artifacts`: what compiles produced, by key."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from inductory_client.contract.shape import parse_shape, shape_text
+from inductory_client.contract.wire import Artifact, LookupPage, Published, Resolve, Resolved
+
+from inductory_store.catalog.lookup import Filters
+from inductory_store.operations.lookup import lookup
+from inductory_store.operations.publish_artifact import publish_artifact
+from inductory_store.operations.read_artifact import read_artifact
+from inductory_store.operations.resolve import resolve
+
+from .answers import (
+    DEFAULT_NAMESPACE,
+    CursorQuery,
+    LimitQuery,
+    NamespaceQuery,
+    answer,
+    digest_of_path,
+    namespace_of,
+    received,
+    refuse_unknown,
+    store_of,
+)
+from .documented import gives, takes
+
+router = APIRouter(prefix="/v1", tags=["artifacts"])
+
+_FILTERS = ("shape", "submodule_index", "backend", "model", "target", "digest", "build", "manifest", "scheme")
+
+Filter = Annotated[str | None, Query(max_length=400)]
+
+
+@router.post("/artifacts:resolve", **takes(Resolve), responses=gives(Resolved))
+async def resolve_many(request: Request, namespace: NamespaceQuery = DEFAULT_NAMESPACE) -> Response:
+    """Ask for many artifacts at once; small blobs travel along, and misses are explained."""
+    operation = partial(resolve, store_of(request), namespace_of(namespace))
+    return answer(await received(request, Resolve, operation))
+
+
+@router.get("/artifacts", responses=gives(LookupPage))
+def look_up(
+    request: Request,
+    namespace: NamespaceQuery = DEFAULT_NAMESPACE,
+    shape: Annotated[str | None, Query(description="any, 8, 1-16384 or 2-", max_length=64)] = None,
+    submodule_index: Annotated[int | None, Query(ge=0, le=1_000_000)] = None,
+    backend: Filter = None,
+    model: Filter = None,
+    target: Filter = None,
+    digest: Annotated[str | None, Query(description="Of any of its blobs.", max_length=64)] = None,
+    build: Filter = None,
+    manifest: Filter = None,
+    scheme: Filter = None,
+    cursor: CursorQuery = None,
+    limit: LimitQuery = 100,
+) -> Response:
+    """Look artifacts up by what they are and by who uses them, in pages."""
+    refuse_unknown(request, "namespace", "cursor", "limit", *_FILTERS)
+    filters = Filters(
+        namespace=namespace_of(namespace),
+        shape=None if shape is None else shape_text(parse_shape(shape)),
+        submodule_index=submodule_index,
+        backend=backend,
+        model=model,
+        target=target,
+        digest=digest,
+        build=build,
+        manifest=manifest,
+        scheme=scheme,
+    )
+    return answer(lookup(store_of(request), filters, cursor, limit))
+
+
+@router.put("/artifacts/{key}", **takes(Artifact), responses=gives(Published, 201, 200))
+async def publish(request: Request, key: str, namespace: NamespaceQuery = DEFAULT_NAMESPACE) -> Response:
+    """Publish a signed artifact whose blobs are there. The first writer wins; later ones are compared with it."""
+    operation = partial(publish_artifact, store_of(request), namespace_of(namespace), digest_of_path(key))
+    published = await received(request, Artifact, operation)
+    return answer(published, 201 if published.outcome == "created" else 200)
+
+
+@router.get("/artifacts/{key}", responses=gives(Artifact))
+def get(request: Request, key: str, namespace: NamespaceQuery = DEFAULT_NAMESPACE) -> Response:
+    """Read one artifact, as it was published."""
+    return answer(read_artifact(store_of(request), namespace_of(namespace), digest_of_path(key)))

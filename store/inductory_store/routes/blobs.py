@@ -1,0 +1,140 @@
+"""`/v1/blobs`: bytes by digest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+import anyio
+import anyio.to_thread
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import RedirectResponse, StreamingResponse
+from inductory_client.contract.errors import LengthRequired, Malformed, RangeNotSatisfiable
+from inductory_client.contract.wire import SIZE_HEADER, BlobsMissing, BlobsWanted
+
+from inductory_store.blobs.store import DirectUrls
+from inductory_store.operations.get_blob import BlobHead, Body, find_blob, read_blob, read_packed
+from inductory_store.operations.missing_blobs import missing_blobs
+from inductory_store.operations.put_blob import put_blob
+from inductory_store.problems import problem_response
+
+from .answers import answer, digest_of_path, received, store_of
+from .body import body_chunks, content_length, whole_number
+from .documented import BLOB, gives, takes
+from .ranges import parse_range
+
+router = APIRouter(prefix="/v1", tags=["blobs"])
+
+_FOREVER = "public, max-age=31536000, immutable"
+
+
+@router.put(
+    "/blobs/{digest}",
+    **takes(BLOB),
+    responses={201: {"description": "Kept"}, 200: {"description": "Was there"}},
+)
+async def put(request: Request, digest: str) -> Response:
+    """Upload a blob: its bytes as they are, or one zstd frame with `Content-Encoding: zstd` and `Inductory-Size`."""
+    digest_of_path(digest)
+    store = store_of(request)
+    packed = _is_packed(request)
+    size = whole_number(request.headers.get(SIZE_HEADER), SIZE_HEADER)
+    if size is None and not packed:
+        size = content_length(request)
+    if size is None:
+        raise LengthRequired(f"send {SIZE_HEADER}: the uncompressed size of the blob in bytes")
+    chunks = body_chunks(request, store.settings.body_idle_s)
+    operation = partial(put_blob, store, digest, size, chunks, packed=packed)
+    created = await anyio.to_thread.run_sync(operation, limiter=request.app.state.uploads)
+    return Response(status_code=201 if created else 200)
+
+
+@router.head("/blobs/{digest}")
+@router.get(
+    "/blobs/{digest}",
+    responses={200: {"description": "The blob", "content": {"application/octet-stream": {}}}},
+)
+def get(request: Request, digest: str) -> Response:
+    """Download a blob, or a range of it; as zstd with `Accept-Encoding: zstd` and no Range."""
+    store = store_of(request)
+    head = find_blob(store, digest_of_path(digest))
+    packed = "range" not in request.headers and _takes_zstd(request.headers.get("accept-encoding", ""))
+    headers = _headers(head, packed)
+    if _has_it(request.headers.get("if-none-match"), headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    if packed:
+        return _get_packed(request, head, headers)
+    return _get_bytes(request, head, headers)
+
+
+@router.post("/blobs:missing", **takes(BlobsWanted), responses=gives(BlobsMissing))
+async def missing(request: Request) -> Response:
+    """Say which of these blobs the store lacks."""
+    return answer(await received(request, BlobsWanted, partial(missing_blobs, store_of(request))))
+
+
+def _get_packed(request: Request, head: BlobHead, headers: dict[str, str]) -> Response:
+    store = store_of(request)
+    if isinstance(store.blobs, DirectUrls):
+        return RedirectResponse(store.blobs.direct_url(head.digest), 307, {"Cache-Control": "no-store"})
+    headers |= {"Content-Encoding": "zstd"}
+    if request.method == "HEAD":
+        return _answer(b"", head.packed_size, 200, headers)
+    body, packed_size = read_packed(store, head.digest)
+    return _answer(body, packed_size, 200, headers)
+
+
+def _get_bytes(request: Request, head: BlobHead, headers: dict[str, str]) -> Response:
+    asked = request.headers.get("range")
+    if request.headers.get("if-range", headers["ETag"]) != headers["ETag"]:
+        asked = None
+    try:
+        # A Range has a meaning for GET only.
+        wanted = parse_range(asked, head.size) if request.method == "GET" else None
+    except RangeNotSatisfiable as error:
+        return problem_response(error, {"Content-Range": f"bytes */{head.size}"})
+    start, stop = wanted or (0, head.size)
+    if wanted is not None:
+        headers |= {"Content-Range": f"bytes {start}-{stop - 1}/{head.size}"}
+    body = b"" if request.method == "HEAD" else read_blob(store_of(request), head.digest, start, stop)
+    return _answer(body, stop - start, 206 if wanted is not None else 200, headers)
+
+
+def _answer(body: Body, length: int, status: int, headers: dict[str, str]) -> Response:
+    headers |= {"Content-Length": str(length)}
+    media_type = "application/octet-stream"
+    if isinstance(body, bytes):
+        return Response(body, status, headers, media_type)
+    return StreamingResponse(body, status, headers, media_type)
+
+
+def _headers(head: BlobHead, packed: bool) -> dict[str, str]:
+    return {
+        "ETag": f'"{head.digest}.zst"' if packed else f'"{head.digest}"',
+        "Cache-Control": _FOREVER,
+        "Accept-Ranges": "bytes",
+        "Vary": "Accept-Encoding",
+        SIZE_HEADER: str(head.size),
+    }
+
+
+def _is_packed(request: Request) -> bool:
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("identity", "zstd"):
+        raise Malformed("blobs travel as they are or as zstd")
+    return encoding == "zstd"
+
+
+def _takes_zstd(accepted: str) -> bool:
+    for part in accepted.lower().split(","):
+        name, _, weight = part.partition(";")
+        if name.strip() == "zstd":
+            return weight.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
+    return False
+
+
+def _has_it(header: str | None, etag: str) -> bool:
+    if header is None:
+        return False
+    tags: Mapping[str, None] = {part.strip().removeprefix("W/"): None for part in header.split(",")}
+    return "*" in tags or etag in tags

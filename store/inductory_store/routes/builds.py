@@ -1,0 +1,95 @@
+"""`/v1/builds`: models' starts, with what of them can be read."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
+from inductory_client.contract.wire import Build, BuildPage, BuildStored
+
+from inductory_store.operations.bundle import open_bundle
+from inductory_store.operations.parts_list import parts_list
+from inductory_store.operations.put_build import put_build
+from inductory_store.operations.read_build import list_builds, read_build
+from inductory_store.operations.read_document import read_document
+
+from .answers import (
+    DEFAULT_NAMESPACE,
+    CursorQuery,
+    LimitQuery,
+    NamespaceQuery,
+    answer,
+    digest_of_path,
+    namespace_of,
+    received,
+    refuse_unknown,
+    store_of,
+)
+from .documented import BUNDLE, TEXT, gives, takes
+
+router = APIRouter(prefix="/v1", tags=["builds"])
+
+_READABLE = {"X-Content-Type-Options": "nosniff"}
+
+
+@router.get("/builds", responses=gives(BuildPage))
+def list_all(
+    request: Request,
+    namespace: NamespaceQuery = DEFAULT_NAMESPACE,
+    cursor: CursorQuery = None,
+    limit: LimitQuery = 100,
+) -> Response:
+    """List builds, the newest first, in pages."""
+    refuse_unknown(request, "namespace", "cursor", "limit")
+    return answer(list_builds(store_of(request), namespace_of(namespace), cursor, limit))
+
+
+@router.put("/builds/{key}", **takes(Build), responses=gives(BuildStored, 201, 200))
+async def put(request: Request, key: str, namespace: NamespaceQuery = DEFAULT_NAMESPACE) -> Response:
+    """Publish a build, or more entries of one."""
+    operation = partial(put_build, store_of(request), namespace_of(namespace), digest_of_path(key))
+    stored = await received(request, Build, operation)
+    return answer(stored, 201 if stored.created else 200)
+
+
+@router.get("/builds/{key}", responses=gives(Build))
+def get(
+    request: Request,
+    key: str,
+    namespace: NamespaceQuery = DEFAULT_NAMESPACE,
+    format: Annotated[
+        Literal["json", "vllm"], Query(description="vllm: the parts list, `vllm_compile_cache.py`.")
+    ] = "json",
+    keys: Annotated[Literal["newer", "older"], Query(description="Which of vLLM's key forms.")] = "newer",
+    manifest: Annotated[str | None, Query(description="Whose parts list, where a build has several.")] = None,
+    folder: Annotated[str, Query(description="Where the parts lie.", max_length=4096)] = "",
+) -> Response:
+    """Read a build, or the parts list of one of its manifests."""
+    refuse_unknown(request, "namespace", "format", "keys", "manifest", "folder")
+    store, namespace, key = store_of(request), namespace_of(namespace), digest_of_path(key)
+    if format == "json":
+        return answer(read_build(store, namespace, key))
+    text = parts_list(store, namespace, key, form=keys, manifest_id=manifest, folder=folder)
+    return Response(text, media_type="text/x-python", headers=_READABLE)
+
+
+@router.get("/builds/{key}/bundle", responses=BUNDLE)
+def bundle(request: Request, key: str, namespace: NamespaceQuery = DEFAULT_NAMESPACE) -> Response:
+    """Download everything that a build's start loads, in one stream."""
+    stream = open_bundle(store_of(request), namespace_of(namespace), digest_of_path(key))
+    return StreamingResponse(stream, media_type="application/vnd.inductory.bundle.v1")
+
+
+@router.get("/builds/{key}/documents/{manifest}/{name:path}", responses=TEXT)
+def document(
+    request: Request, key: str, manifest: str, name: str, namespace: NamespaceQuery = DEFAULT_NAMESPACE
+) -> Response:
+    """Read a build's blueprint (`computation_graph.py`) or dispatch (`transformed_code.py`)."""
+    store, namespace = store_of(request), namespace_of(namespace)
+    body, size = read_document(store, namespace, digest_of_path(key), digest_of_path(manifest), name)
+    headers = {**_READABLE, "Content-Length": str(size)}
+    if isinstance(body, bytes):
+        return Response(body, media_type="text/plain", headers=headers)
+    return StreamingResponse(body, media_type="text/plain", headers=headers)

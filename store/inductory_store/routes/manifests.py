@@ -1,0 +1,38 @@
+"""`/v1/manifests`: captured graphs."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from fastapi import APIRouter, Request, Response
+from inductory_client.contract.wire import Manifest, ManifestStored
+
+from inductory_store.operations.put_manifest import put_manifest
+from inductory_store.operations.read_build import read_manifest
+
+from .answers import (
+    DEFAULT_NAMESPACE,
+    NamespaceQuery,
+    answer,
+    digest_of_path,
+    namespace_of,
+    received,
+    store_of,
+)
+from .documented import gives, takes
+
+router = APIRouter(prefix="/v1", tags=["manifests"])
+
+
+@router.put("/manifests/{id}", **takes(Manifest), responses=gives(ManifestStored, 201, 200))
+async def put(request: Request, id: str, namespace: NamespaceQuery = DEFAULT_NAMESPACE) -> Response:
+    """Publish a manifest whose artifacts and blobs are there."""
+    operation = partial(put_manifest, store_of(request), namespace_of(namespace), digest_of_path(id))
+    stored = await received(request, Manifest, operation)
+    return answer(stored, 201 if stored.created else 200)
+
+
+@router.get("/manifests/{id}", responses=gives(Manifest))
+def get(request: Request, id: str, namespace: NamespaceQuery = DEFAULT_NAMESPACE) -> Response:
+    """Read a manifest."""
+    return answer(read_manifest(store_of(request), namespace_of(namespace), digest_of_path(id)))

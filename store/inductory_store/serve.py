@@ -1,0 +1,78 @@
+"""Serving: migrate, listen, say where, and stop cleanly."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import uvicorn
+from inductory_client.contract.errors import BadSettings
+
+from .app import create_app
+from .blobs.disk import DiskBlobs
+from .catalog.catalog import Catalog
+from .catalog.migrate import upgrade
+from .settings import StoreSettings
+
+GRACE_SECONDS = 10
+"""How long answers under way may take to finish at the end."""
+
+
+def serve(settings: StoreSettings) -> None:
+    """Run a store until it is interrupted. Prints its address once it accepts connections.
+
+    Raises BadSettings where the address or the database can't be used, StorageFailed where the folder can't.
+    """
+    blobs = DiskBlobs(settings.data_dir)
+    blobs.sweep_incoming(time.time())
+    migrate(settings)
+    listener = _listen(settings)
+    config = uvicorn.Config(
+        create_app(settings, blobs),
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    # uvicorn finishes what is under way, then passes the interrupt on.
+    with suppress(KeyboardInterrupt):
+        _Server(config).run(sockets=[listener])
+
+
+def migrate(settings: StoreSettings) -> None:
+    """Bring the catalog to this code's schema; processes that share a data folder take turns."""
+    catalog = Catalog(settings.catalog_url)
+    with _turn(settings.data_dir / "migrate.lock"):
+        upgrade(catalog.engine)
+    catalog.close()
+
+
+class _Server(uvicorn.Server):
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for each in sockets or ():
+            host, port = each.getsockname()[:2]
+            print(f"inductory store: http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
+
+
+def _listen(settings: StoreSettings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+    except OSError as error:
+        raise BadSettings(f"can't listen on {settings.host}:{settings.port}: {error.strerror}") from error
+
+
+@contextmanager
+def _turn(lock: Path) -> Iterator[None]:
+    number = os.open(lock, os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(number)

@@ -1,0 +1,105 @@
+"""Settings of a store process: read once, frozen, unknown names refused."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from inductory_client.contract.descriptor import BLOB_BYTES_MAX
+from inductory_client.contract.digest import is_digest
+from inductory_client.contract.errors import BadSettings
+
+PREFIX = "INDUCTORY_STORE_"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreSettings:
+    """What a store process is told. Every field is also an environment variable, INDUCTORY_STORE_<NAME>."""
+
+    data_dir: Path = field(default_factory=lambda: Path("inductory-data"))
+    database_url: str = ""
+    """An SQLAlchemy URL; empty for `catalog.sqlite3` in the data folder."""
+    host: str = "127.0.0.1"
+    port: int = 8765
+    """0 takes a free port."""
+    blob_bytes_max: int = BLOB_BYTES_MAX
+    """Largest blob, uncompressed."""
+    inline_bytes_total_max: int = 8 << 20
+    """Most packed bytes that travel inside one answer to `artifacts:resolve`."""
+    signers: tuple[str, ...] = ()
+    """Digests of the public keys that may publish; empty for anyone with a valid signature."""
+    event_days: int = 30
+    """How long the minutes of events are kept."""
+    uploads_max: int = 16
+    """Blobs received at a time; more wait for their turn."""
+    body_idle_s: float = 30.0
+    """Longest silence in the middle of an upload."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise BadSettings(f"port must be 0 to 65535, not {self.port}")
+        if not 0 < self.blob_bytes_max <= BLOB_BYTES_MAX:
+            raise BadSettings(f"blob_bytes_max must be 1 to {BLOB_BYTES_MAX}, not {self.blob_bytes_max}")
+        for name in ("event_days", "uploads_max", "body_idle_s"):
+            if getattr(self, name) <= 0:
+                raise BadSettings(f"{name} must be more than 0, not {getattr(self, name)}")
+        if self.inline_bytes_total_max < 0:
+            raise BadSettings("inline_bytes_total_max can't be negative")
+        for signer in self.signers:
+            if not is_digest(signer):
+                raise BadSettings(f"{signer!r} is not a signer: give the SHA-256 of its raw public key")
+
+    @property
+    def catalog_url(self) -> str:
+        """Where the catalog is, as an SQLAlchemy URL."""
+        return self.database_url or f"sqlite:///{self.data_dir.absolute() / 'catalog.sqlite3'}"
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> StoreSettings:
+        """Read INDUCTORY_STORE_* and `overrides`, which win. Raises BadSettings for unknown names and bad values."""
+        environ = os.environ if environ is None else environ
+        values: dict[str, Any] = {}
+        for variable, text in sorted(environ.items()):
+            if variable.startswith(PREFIX):
+                name = variable.removeprefix(PREFIX).lower()
+                values[name] = _parse(name, text)
+        for name, value in overrides.items():
+            _check_name(name)
+            values[name] = value
+        return cls(**values)
+
+
+def _parse(name: str, text: str) -> Any:
+    _check_name(name)
+    try:
+        return _READERS.get(name, str)(text)
+    except ValueError as error:
+        raise BadSettings(f"{PREFIX}{name.upper()}={text!r} is not a number") from error
+
+
+def _check_name(name: str) -> None:
+    known = [each.name for each in fields(StoreSettings)]
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise BadSettings(f"the store has no setting {name!r}{hint}")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+_READERS: dict[str, Callable[[str], Any]] = {
+    "data_dir": Path,
+    "port": int,
+    "blob_bytes_max": int,
+    "inline_bytes_total_max": int,
+    "signers": _names,
+    "event_days": int,
+    "uploads_max": int,
+    "body_idle_s": float,
+}

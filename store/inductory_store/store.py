@@ -1,0 +1,22 @@
+"""What every operation works with."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .blobs.store import BlobStore
+from .catalog.catalog import Catalog
+from .settings import StoreSettings
+
+
+@dataclass(frozen=True)
+class Store:
+    """The parts of a store process, composed once in `app.py`."""
+
+    settings: StoreSettings
+    catalog: Catalog
+    blobs: BlobStore
+    clock: Callable[[], float] = time.time
+    """Seconds since the epoch."""
