@@ -36,6 +36,13 @@ SEAMS = {
 }
 """Where the client reaches another package, by an import inside a function."""
 
+RUN_CODE = {
+    "inductory_client.graph.torch_private": {"pickle.loads"},
+    "inductory_client.graph.load": {"exec"},
+    "inductory_client.graph.native": {"ExtensionFileLoader", "spec_from_file_location"},
+}
+"""Where bytes become code, by how: each only after signature and digest were checked."""
+
 CONTRACT_MAY_IMPORT = {"msgspec", "xxhash", "cryptography", "backports", "compression"}
 
 HEAVY = {
@@ -231,6 +238,24 @@ def test_torchs_private_names_live_in_one_module() -> None:
         for module in modules()
         if module.name not in TORCH_PRIVATE
         for name in private_names(module)
+    )
+
+
+def test_bytes_become_code_in_few_places() -> None:
+    ways = {"exec", "eval", "CDLL", "PyDLL", "Unpickler", "ExtensionFileLoader", "spec_from_file_location"}
+    ways |= {f"{module}.{call}" for module in ("pickle", "marshal", "torch") for call in ("load", "loads")}
+
+    def found(module: Module) -> Iterator[str]:
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.Name | ast.Attribute):
+                dotted = ast.unparse(node)
+                yield from {dotted, dotted.rpartition(".")[2]} & ways
+
+    broken(
+        f"{module.name} uses {way}"
+        for module in modules()
+        for way in found(module)
+        if way not in RUN_CODE.get(module.name, set())
     )
 
 
