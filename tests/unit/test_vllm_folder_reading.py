@@ -6,11 +6,12 @@ import os
 import pprint
 from pathlib import Path
 
+import msgspec
 import pytest
 from inductory_client.contract.digest import digest_of
 from inductory_client.contract.errors import BadSignature, Malformed, StorageFailed, UntrustedSigner
-from inductory_client.contract.manifest import BLUEPRINT, PARTS_LIST
-from inductory_client.integrations.vllm_folder.file_list import SIGNATURE_NAME, check_file_list
+from inductory_client.contract.manifest import BLUEPRINT, PARTS_LIST, Manifest
+from inductory_client.integrations.vllm_folder.file_list import check_file_list
 from inductory_client.integrations.vllm_folder.reading import ReadFolder, read_folder
 from inductory_client.integrations.vllm_folder.tree import locate
 from inductory_client.trust import Keyring, SigningKey
@@ -150,18 +151,22 @@ def test_the_older_form_names_inductors_own_files(tmp_path: Path) -> None:
 def test_the_files_are_signed_as_a_list(tmp_path: Path) -> None:
     manifest = read(make_cache(tmp_path)).publications[0].manifest
     assert manifest is not None
-    files = manifest.manifest.files
-    document = next(blob.data for blob in manifest.documents if blob.name == SIGNATURE_NAME)
+    whole = manifest.manifest
+    documents = {blob.descriptor.digest: blob.data for blob in manifest.documents}
     trusting = Keyring([KEY.public_key])
-    check_file_list(files, document, trusting)
+
+    def check(seen: Manifest, keyring: Keyring = trusting, lie: bytes | None = None) -> None:
+        check_file_list(seen, lambda each: documents[each.digest] if lie is None else lie, keyring)
+
+    check(whole)
     with pytest.raises(BadSignature):
-        check_file_list(files[1:], document, trusting)
+        check(msgspec.structs.replace(whole, files=whole.files[1:]))
     with pytest.raises(BadSignature):
-        check_file_list(files, None, trusting)
+        check(msgspec.structs.replace(whole, documents=()))
     with pytest.raises(Malformed):
-        check_file_list(files, b"{}", trusting)
+        check(whole, lie=b"{}")
     with pytest.raises(UntrustedSigner):
-        check_file_list(files, document, Keyring([SigningKey.generate().public_key]))
+        check(whole, Keyring([SigningKey.generate().public_key]))
 
 
 def test_links_and_odd_files_are_refused(tmp_path: Path) -> None:

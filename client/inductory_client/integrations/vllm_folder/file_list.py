@@ -7,12 +7,13 @@ It travels as a document of the manifest.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from inductory_client.contract.descriptor import Descriptor
 from inductory_client.contract.errors import BadSignature, UntrustedSigner
+from inductory_client.contract.manifest import Manifest
 from inductory_client.contract.statement import Signature, signed_bytes, verify_signature
 from inductory_client.contract.wire import decode, encode
 from inductory_client.trust import Keyring
@@ -40,15 +41,17 @@ def signature_document(signature: Signature) -> bytes:
     return encode(signature)
 
 
-def check_file_list(files: Sequence[Descriptor], document: bytes | None, keyring: Keyring) -> None:
-    """Raise BadSignature or UntrustedSigner unless a trusted key signed exactly this list; `document` is None
-    where the manifest has no signature. Raises Malformed where that is garbage.
+def check_file_list(manifest: Manifest, get_blob: Callable[[Descriptor], bytes], keyring: Keyring) -> None:
+    """Raise BadSignature or UntrustedSigner unless a trusted key signed exactly the manifest's files.
+
+    Raises Malformed where the signature is garbage, and what `get_blob` raises.
     """
-    if document is None:
+    found = next((each for each in manifest.documents if each.name == SIGNATURE_NAME), None)
+    if found is None:
         raise BadSignature("the build's files are unsigned")
-    signature = decode(document, Signature)
+    signature = decode(get_blob(found), Signature)
     if not keyring.trusts(signature.signer):
         raise UntrustedSigner(
             f"the build's files are signed by {signature.signer[:12]}, which isn't trusted here"
         )
-    verify_signature(signature, files_statement(files))
+    verify_signature(signature, files_statement(manifest.files))

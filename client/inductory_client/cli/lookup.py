@@ -1,0 +1,94 @@
+"""`inductory lookup`: the REST lookup, from a shell."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+
+from inductory_client.contract.errors import BadSettings, Malformed
+from inductory_client.contract.shape import parse_shape, shape_text
+from inductory_client.contract.wire import PAGE_MAX, LookupEntry
+from inductory_client.transport import HttpStore
+
+from .exit_code import ExitCode
+from .options import add_settings_options, settings_of
+from .output import Output
+from .store_access import open_store
+from .table import bytes_text, seconds_text, table
+
+_FILTERS = {
+    "shape": ("SHAPE", "any, 8, 1-16384 or 2-"),
+    "submodule_index": ("N", "its place among the submodules"),
+    "backend": ("NAME", "the compiler that made it: inductor, inductor_standalone"),
+    "model": ("NAME", "what the build's model is called"),
+    "target": ("DIGEST", "fingerprint of the target"),
+    "digest": ("DIGEST", "of a blob that it loads"),
+    "build": ("KEY", "of a build that uses it"),
+    "manifest": ("ID", "of a manifest that uses it"),
+    "scheme": ("NAME", "who made the key: inductory, vllm"),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    for name, (metavar, summary) in _FILTERS.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", metavar=metavar, help=summary)
+    parser.add_argument("--limit", type=int, default=100, metavar="N", help="most rows to list (100)")
+    add_settings_options(parser, "url", "namespace")
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    """Exit 1 where nothing fits."""
+    filters = {name: value for name in _FILTERS if (value := getattr(arguments, name)) is not None}
+    _check(filters, arguments.limit)
+    with open_store(settings_of(arguments)) as store:
+        entries, more = _collect(store, filters, arguments.limit, output)
+    output.result({"entries": entries, "more": more}, _text(entries) if entries else "nothing fits")
+    if more:
+        output.note(f"there are more than these {len(entries)}; --limit lists more of them")
+    return ExitCode.FINE if entries else ExitCode.FOUND
+
+
+def _check(filters: Mapping[str, str], limit: int) -> None:
+    try:
+        parse_shape(filters.get("shape", "any"))
+    except Malformed as error:
+        raise BadSettings(f"--shape: {error.message}") from error
+    if not filters.get("submodule_index", "0").isdecimal():
+        raise BadSettings("--submodule-index is a number")
+    if limit < 1:
+        raise BadSettings("--limit is 1 or more")
+
+
+def _collect(
+    store: HttpStore, filters: Mapping[str, str], limit: int, output: Output
+) -> tuple[list[LookupEntry], bool]:
+    """Return at most `limit` rows, and whether there are more."""
+    entries: list[LookupEntry] = []
+    cursor = None
+    while True:
+        page_size = min(PAGE_MAX, limit - len(entries))
+        page = store.lookup({**filters, "limit": str(page_size)}, cursor)
+        entries += page.entries
+        output.progress(f"{len(entries)} rows")
+        cursor = page.next
+        if cursor is None or len(entries) >= limit:
+            return entries[:limit], cursor is not None or len(entries) > limit
+
+
+def _text(entries: list[LookupEntry]) -> str:
+    headings = ("ARTIFACT", "SHAPE", "INDEX", "BACKEND", "MODEL", "BUILD", "DIGEST", "SIZE", "COMPILED IN")
+    rows = (
+        (
+            entry.artifact[:12],
+            shape_text(entry.shape),
+            entry.submodule_index,
+            entry.backend,
+            entry.model,
+            entry.build and entry.build[:12],
+            entry.digest[:12],
+            bytes_text(entry.size),
+            None if entry.compile_seconds is None else seconds_text(entry.compile_seconds),
+        )
+        for entry in entries
+    )
+    return table(headings, rows, right=("INDEX", "SIZE", "COMPILED IN"))

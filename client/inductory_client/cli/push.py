@@ -1,0 +1,130 @@
+"""`inductory push`: publishes a vLLM cache folder, or what the local cache has and the store lacks."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from inductory_client.client import Client
+from inductory_client.integrations.vllm_folder.reading import ReadFolder, read_folder
+from inductory_client.publish import PublicationReport
+
+from .cache_push import CachePush, CachePushReport
+from .exit_code import ExitCode
+from .options import add_settings_options, settings_of
+from .output import Output
+from .table import bytes_text, facts
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "folder",
+        metavar="FOLDER",
+        nargs="?",
+        type=Path,
+        help="a VLLM_CACHE_ROOT, its torch_compile_cache, or one hash folder below that;"
+        " the local cache if left out",
+    )
+    parser.add_argument("--model", metavar="NAME", help="what to call the model (INDUCTORY_MODEL)")
+    add_settings_options(parser, "url", "namespace", "cache_dir", "config_dir")
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    settings = settings_of(arguments, model=arguments.model, publish=True)
+    client = Client(settings)
+    try:
+        client.reach_store()
+        if arguments.folder is None:
+            return _push_cache(client, output)
+        return _push_folder(client, arguments.folder, output)
+    finally:
+        client.close()
+
+
+def _push_folder(client: Client, folder: Path, output: Output) -> int:
+    output.progress(f"reading {folder}")
+    settings = client.settings
+    sign = client.signing_key().sign
+    found = read_folder(folder, namespace=settings.namespace, model=settings.model, sign=sign)
+    reports = []
+    for count, publication in enumerate(found.publications, 1):
+        manifests = f"manifest {count} of {len(found.publications)}"
+
+        def progress(done: int, total: int, manifests: str = manifests) -> None:
+            output.progress(f"publishing {manifests}: {done} of {total}")
+
+        reports.append(client.publisher.publish_now(publication, progress))
+    value = _value(found, reports)
+    output.result(value, _text(value))
+    return ExitCode.FINE
+
+
+def _value(found: ReadFolder, reports: list[PublicationReport]) -> dict[str, Any]:
+    return {
+        "build": found.build.key,
+        "model": found.build.model,
+        "component": found.build.component,
+        "manifests": [report.manifest for report in reports],
+        "files": found.files,
+        "bytes": found.bytes,
+        "inside_model_files": found.inside_model_files,
+        "blobs_sent": sum(report.blobs_sent for report in reports),
+        "blob_bytes": sum(report.blob_bytes for report in reports),
+        "artifacts": {
+            outcome: sum(getattr(report, outcome) for report in reports)
+            for outcome in ("created", "reproduced", "different")
+        },
+    }
+
+
+def _text(value: dict[str, Any]) -> str:
+    outcomes = value["artifacts"]
+    pairs = [
+        ("build", value["build"]),
+        ("model", value["model"]),
+        ("manifests", len(value["manifests"])),
+        ("files", f"{value['files']}, {bytes_text(value['bytes'])}"),
+        ("sent", _sent(value["blobs_sent"], value["blob_bytes"])),
+        ("artifacts", ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())),
+    ]
+    if value["inside_model_files"]:
+        pairs.append(("inside the AOT model file", f"{value['inside_model_files']} parts"))
+    text = facts(pairs)
+    if outcomes["different"]:
+        text += (
+            "\n\nDifferent: the store has other bytes under the same key, and the first writer wins."
+            "\nThe build keeps its own files all the same."
+        )
+    return text
+
+
+def _sent(blobs: int, size: int) -> str:
+    return (
+        f"{blobs} blobs, {bytes_text(size)} packed"
+        if blobs
+        else "nothing; the store has every blob (0 bytes)"
+    )
+
+
+def _push_cache(client: Client, output: Output) -> int:
+    report = CachePush(client.cas, client.reach_store(), output.progress).run()
+    output.result(report, _cache_text(report))
+    return ExitCode.FINE
+
+
+def _cache_text(report: CachePushReport) -> str:
+    text = facts(
+        [
+            ("artifacts here", report.artifacts),
+            ("the store had", report.known),
+            ("sent", report.sent),
+            ("blobs", _sent(report.blobs_sent, report.blob_bytes)),
+        ]
+    )
+    if report.incomplete:
+        text += (
+            f"\n\n{report.incomplete} artifacts are unknown to the store and not whole here:"
+            " what they have to read besides their code isn't kept.\nThe next compile publishes them."
+        )
+    return text

@@ -1,0 +1,58 @@
+"""The store that a command talks to, and how builds are named to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from inductory_client.contract.digest import is_digest
+from inductory_client.contract.errors import BadSettings, NotFound
+from inductory_client.contract.wire import BuildSummary
+from inductory_client.settings import Settings
+from inductory_client.transport import HttpStore
+
+PAGES_MAX = 1000
+PREFIX_DIGITS_MIN = 6
+
+
+@contextmanager
+def open_store(settings: Settings) -> Iterator[HttpStore]:
+    """Yield the store of the settings, and close it. Raises BadSettings where none is set."""
+    if settings.url is None:
+        raise BadSettings("no store is set; give --url http://host:port, or set INDUCTORY_URL")
+    store = HttpStore(settings.url, settings.namespace)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def all_builds(store: HttpStore) -> Iterator[BuildSummary]:
+    """Yield the builds of the namespace, page by page."""
+    cursor = None
+    for _ in range(PAGES_MAX):
+        page = store.builds(cursor)
+        yield from page.builds
+        cursor = page.next
+        if cursor is None:
+            return
+
+
+def find_build(store: HttpStore, name: str) -> str:
+    """Return the key of the build that `name` means: a key, the beginning of one, or what the model is called.
+
+    Raises NotFound where there is none, BadSettings where there are several.
+    """
+    if is_digest(name):
+        return name
+    found = [
+        build
+        for build in all_builds(store)
+        if build.model == name or (len(name) >= PREFIX_DIGITS_MIN and build.key.startswith(name))
+    ]
+    if not found:
+        raise NotFound(f"the store has no build {name!r} in namespace {store.namespace}")
+    if len(found) > 1:
+        lines = "".join(f"\n  {build.key}  {build.model}  {build.created_at}" for build in found[:20])
+        raise BadSettings(f"{name!r} means {len(found)} builds; name one by its key:{lines}")
+    return found[0].key
