@@ -5,11 +5,12 @@ Importing this package costs next to nothing; what it names is imported when it 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from .version import __version__
 
+TYPE_CHECKING = False  # type checkers take it for true; importing `typing` would cost more than all the rest
 if TYPE_CHECKING:
+    from typing import Any
+
     from .client import Client
     from .settings import Settings
 

@@ -12,6 +12,7 @@ done without.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from msgspec import Struct
@@ -122,8 +123,7 @@ class LocalCas:
 
     def usage(self) -> CasUsage:
         """Count what is there, without reading it."""
-        blobs = [entry.stat(follow_symlinks=False).st_size for entry in self._blobs.files()]
-        records = [entry.stat(follow_symlinks=False).st_size for entry in self._records.files()]
+        blobs, records = list(_sizes(self._blobs)), list(_sizes(self._records))
         return CasUsage(blobs=len(blobs), artifacts=len(records), bytes=sum(blobs) + sum(records))
 
     def scan(self, deep: bool = False) -> CasScan:
@@ -152,6 +152,12 @@ class LocalCas:
             self._unlooked_bytes = 0
             eviction.evict((self._blobs, self._records), self.root, self.bytes_max, keep=written)
         return written is not None
+
+
+def _sizes(folder: CasFolder) -> Iterator[int]:
+    for entry in folder.files():
+        with suppress(FileNotFoundError):  # evicted just now
+            yield entry.stat(follow_symlinks=False).st_size
 
 
 def _is_record(data: bytes, key: str) -> bool:

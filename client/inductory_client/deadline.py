@@ -12,7 +12,7 @@ from .contract.errors import DeadlineExceeded
 Clock = Callable[[], float]
 """Seconds that only grow."""
 
-START_GAP_S = 60.0
+START_GAP_S = 600.0
 """Calls further apart than this belong to different starts."""
 WAIT_S_MIN = 0.01
 """Less isn't worth a call: it would only make the store look slow."""
@@ -36,8 +36,9 @@ class Deadline:
 class StoreBudget:
     """The seconds that a start may wait for the store, over all its calls and threads.
 
-    A start is a run of waits less than a minute apart, so that a process which meets a new graph hours later
-    has a fresh budget. Waits that overlap count once: a start loses time by the clock, not by the thread.
+    A start is a run of waits with less than ten minutes between them, so that a process which meets a new
+    graph hours later has a fresh budget. Waits that overlap count once: a start loses time by the clock, not
+    by the thread.
     """
 
     def __init__(self, seconds: float, clock: Clock = time.monotonic, gap_s: float = START_GAP_S) -> None:
