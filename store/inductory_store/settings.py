@@ -14,6 +14,8 @@ from inductory_client.contract.digest import is_digest
 from inductory_client.contract.errors import BadSettings
 
 PREFIX = "INDUCTORY_STORE_"
+CLIENTS = frozenset({"INDUCTORY_STORE_DEADLINE_S"})
+"""Settings of clients that begin as ours do; a machine may run both."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +66,7 @@ class StoreSettings:
         environ = os.environ if environ is None else environ
         values: dict[str, Any] = {}
         for variable, text in sorted(environ.items()):
-            if variable.startswith(PREFIX):
+            if variable.startswith(PREFIX) and variable not in CLIENTS:
                 name = variable.removeprefix(PREFIX).lower()
                 values[name] = _parse(name, text)
         for name, value in overrides.items():

@@ -28,3 +28,14 @@ def test_every_command_is_listed_with_its_summary() -> None:
     assert listed[0] == ("serve", "run a store")
     assert [name for name, _ in listed] == list(COMMANDS)
     assert all(COMMANDS[name][1].startswith(summary) for name, summary in listed)
+
+
+def test_a_machine_that_runs_both_sides_may_set_every_variable() -> None:
+    """`INDUCTORY_STORE_DEADLINE_S` is a client's, though it begins as the store's do."""
+    given = {
+        "INDUCTORY_STORE_DEADLINE_S": "3",
+        "INDUCTORY_STORE_PORT": "9",
+        "INDUCTORY_URL": "http://localhost:9",
+    }
+    assert StoreSettings.load(given).port == 9
+    assert Settings.load(given).store_deadline_s == 3
