@@ -62,10 +62,16 @@ class _Server(uvicorn.Server):
 
 def _listen(settings: StoreSettings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    # asyncio turns Nagle's algorithm off only for sockets that name TCP; else every answer takes 40 ms.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((settings.host, settings.port))
+        listener.listen(2048)
     except OSError as error:
+        listener.close()
         raise BadSettings(f"can't listen on {settings.host}:{settings.port}: {error.strerror}") from error
+    return listener
 
 
 @contextmanager
