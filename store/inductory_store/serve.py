@@ -6,7 +6,7 @@ import fcntl
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -23,8 +23,12 @@ GRACE_SECONDS = 10
 """How long answers under way may take to finish at the end."""
 
 
-def serve(settings: StoreSettings) -> None:
-    """Run a store until it is interrupted. Prints its address once it accepts connections.
+def print_address(url: str) -> None:
+    print(f"inductory store: {url}", flush=True)
+
+
+def serve(settings: StoreSettings, announce: Callable[[str], None] = print_address) -> None:
+    """Run a store until it is interrupted; `announce` is told its address once it accepts connections.
 
     Raises BadSettings where the address or the database can't be used, StorageFailed where the folder can't.
     """
@@ -41,7 +45,7 @@ def serve(settings: StoreSettings) -> None:
     )
     # uvicorn finishes what is under way, then passes the interrupt on.
     with suppress(KeyboardInterrupt):
-        _Server(config).run(sockets=[listener])
+        _Server(config, announce).run(sockets=[listener])
 
 
 def migrate(settings: StoreSettings) -> None:
@@ -53,11 +57,15 @@ def migrate(settings: StoreSettings) -> None:
 
 
 class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, announce: Callable[[str], None]) -> None:
+        super().__init__(config)
+        self._announce = announce
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         for each in sockets or ():
             host, port = each.getsockname()[:2]
-            print(f"inductory store: http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
+            self._announce(f"http://{f'[{host}]' if ':' in host else host}:{port}")
 
 
 def _listen(settings: StoreSettings) -> socket.socket:

@@ -16,7 +16,6 @@ ADVICE: dict[str, str] = {
     "storage_full": "Make room, or set INDUCTORY_CACHE_DIR to a larger disk"
     " and INDUCTORY_CACHE_BYTES_MAX to what fits.",
     "compiler_absent": "pip install 'inductory[compiler]'",
-    "bad_settings": "`inductory doctor` lists the settings that are in force.",
     "not_found": "`inductory status` says what the store holds;"
     " namespaces are apart from each other (--namespace).",
 }

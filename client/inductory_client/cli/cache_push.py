@@ -1,4 +1,4 @@
-"""Sends what the local cache has and the store lacks, signed as it is: after an outage, or to another store."""
+"""Sends what the local cache has and the store lacks: after an outage, or to another store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`inductory compile`: a model's code, made ahead of time and published. The one way from the client to the compiler."""
+"""`inductory compile`: a model's code, made ahead of time and published. This reaches the compiler."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ from .checks.software import check_software
 from .exit_code import ExitCode
 from .options import add_settings_options, settings_of
 from .output import Output
+from .table import count_text
 
 _MARKS = {"ok": "ok  ", "warn": "WARN", "fail": "FAIL"}
 
@@ -67,11 +68,8 @@ def _text(checks: list[Check], failed: int, warned: int) -> str:
         if check.todo:
             lines.append(f"{' ' * (width + 8)}-> {check.todo}")
     if failed:
-        verdict = f"{failed} of {len(checks)} checks failed."
+        verdict = f"{count_text(failed, 'check')} of {len(checks)} failed."
     else:
-        verdict = (
-            "This machine is set up."
-            if not warned
-            else f"This machine works; {warned} things could be better."
-        )
+        better = f"This machine works; {count_text(warned, 'thing')} could be better."
+        verdict = better if warned else "This machine is set up."
     return "\n".join([*lines, "", verdict])

@@ -6,6 +6,7 @@ import argparse
 import os
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from inductory_client.contract.errors import BadSettings
 from inductory_client.keyfiles import KEY_NAME, PUBLIC_NAME, TRUSTED_NAME, make_folder, public_line, write_new
@@ -41,7 +42,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     if not write_new(folder / KEY_NAME, key.to_pem(), 0o600):
         raise BadSettings(f"another process made {folder / KEY_NAME} just now; nothing was changed")
     write_new(folder / PUBLIC_NAME, line.encode(), 0o644)
-    value = {
+    value: dict[str, Any] = {
         "private_key": str(folder / KEY_NAME),
         "public_key": str(folder / PUBLIC_NAME),
         "line": line.strip(),
@@ -64,15 +65,13 @@ def _put_aside(folder: Path) -> list[Path]:
     return moved
 
 
-def _text(value: dict[str, object]) -> str:
-    kept = value["kept_aside"]
-    assert isinstance(kept, list)
+def _text(value: dict[str, Any]) -> str:
     pairs = [
         ("private key", value["private_key"]),
         ("public key", value["public_key"]),
         ("signer", value["signer"]),
     ]
-    pairs += [("kept aside", path) for path in kept]
+    pairs += [("kept aside", path) for path in value["kept_aside"]]
     return (
         f"{facts(pairs)}\n\n{value['line']}\n\n"
         f"This machine trusts its own key. To have others load what it publishes, put that line into a\n"

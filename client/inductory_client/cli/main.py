@@ -24,21 +24,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     output = Output(as_json=arguments.json, verbose=arguments.verbose)
     try:
         return load_command(arguments.command).run(arguments, output)
-    except InductoryError as error:
-        output.error(error)
-        return exit_code_of(error)
     except KeyboardInterrupt:
         output.note("inductory: interrupted")
         return ExitCode.INTERRUPTED
-    except BrokenPipeError:
-        # The reader (`head`, a closed pager) has seen enough; let the last flush go nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.FINE
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        todo = "`inductory doctor` checks this machine's set-up."
-        output.problem("os_error", f"{where}{error.strerror or error}", todo)
-        return ExitCode.FAILED
+    except Exception as error:
+        return _ended_by(error, output)
+
+
+def _ended_by(error: Exception, output: Output) -> ExitCode:
+    """Say why a command ended; only a bug, and only with --verbose, shows where in the code."""
+    match error:
+        case InductoryError():
+            output.error(error)
+            return exit_code_of(error)
+        case BrokenPipeError():
+            # The reader (`head`, a closed pager) has seen enough; let the last flush go nowhere.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return ExitCode.FINE
+        case OSError():
+            where = f"{error.filename}: " if error.filename else ""
+            todo = "`inductory doctor` checks this machine's set-up."
+            output.problem("os_error", f"{where}{error.strerror or error}", todo)
+        case _:
+            if output.verbose:
+                raise error
+            output.problem("bug", f"{type(error).__name__}: {error}", "This is a bug; --verbose shows where.")
+    return ExitCode.FAILED
 
 
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:

@@ -17,7 +17,7 @@ from .exit_code import ExitCode
 from .options import add_settings_options, settings_of
 from .output import Output
 from .store_access import find_build
-from .table import bytes_text, facts, seconds_text
+from .table import bytes_text, count_text, facts, seconds_text
 
 BLOB_S = 600.0
 
@@ -87,9 +87,9 @@ def _export(
         [
             ("build", key),
             ("folder", done.root),
-            ("written", f"{done.written} files, {bytes_text(done.bytes_written)}"),
-            ("there already", f"{done.unchanged} files"),
-            ("relocated", f"{done.parts_lists} parts lists name the new place"),
+            ("written", f"{count_text(done.written, 'file')}, {bytes_text(done.bytes_written)}"),
+            ("there already", count_text(done.unchanged, "file")),
+            ("relocated", count_text(done.parts_lists, "parts list")),
         ]
     )
     output.result(value, f"{text}\n\nvLLM finds it with VLLM_CACHE_ROOT={done.root.parent}")

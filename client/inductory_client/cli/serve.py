@@ -1,4 +1,4 @@
-"""`inductory serve`: runs a store. The one place where the client's package reaches the store's."""
+"""`inductory serve`: runs a store. A seam: this reaches the store's package."""
 
 from __future__ import annotations
 
@@ -36,5 +36,10 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     given: dict[str, Any] = {
         name: getattr(arguments, name) for name in ("host", "port", "data_dir", "database_url")
     }
-    serve(StoreSettings.load(**{name: value for name, value in given.items() if value is not None}))
+    settings = StoreSettings.load(**{name: value for name, value in given.items() if value is not None})
+
+    def announce(url: str) -> None:
+        output.result({"url": url}, f"inductory store: {url}")
+
+    serve(settings, announce)
     return ExitCode.FINE

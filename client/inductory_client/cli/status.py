@@ -19,7 +19,7 @@ from .exit_code import ExitCode, exit_code_of
 from .options import add_settings_options, settings_of
 from .output import Output
 from .store_access import all_builds, open_store
-from .table import bytes_text, facts
+from .table import bytes_text, count_text, facts
 
 _ROWS_MAX = 20 * PAGE_MAX
 """How far artifacts are counted."""
@@ -100,10 +100,18 @@ def _text(value: dict[str, Any]) -> str:
         pairs += _store_facts(store)
     used = f"{bytes_text(cache['bytes'])} of {bytes_text(cache['bytes_max'])}"
     pairs.append(
-        ("local cache", f"{cache['folder']}: {cache['artifacts']} artifacts, {cache['blobs']} blobs, {used}")
+        (
+            "local cache",
+            f"{cache['folder']}: {count_text(cache['artifacts'], 'artifact')}, {count_text(cache['blobs'], 'blob')}, {used}",
+        )
     )
     signer = f"signs as {trust['signer'][:12]}" if trust["signer"] else "has no signing key yet"
-    pairs.append(("trust", f"this machine {signer}; {trust['trusted']} trusted keys in {trust['folder']}"))
+    pairs.append(
+        (
+            "trust",
+            f"this machine {signer}; {count_text(trust['trusted'], 'trusted key')} in {trust['folder']}",
+        )
+    )
     pairs.append(("version", value["version"]))
     return facts(pairs)
 
@@ -117,6 +125,7 @@ def _store_facts(store: dict[str, Any]) -> list[tuple[str, object]]:
         pairs.append(("  not ready", "; ".join(wrong)))
     if "builds" in store:
         more = " or more" if store["artifacts_more"] else ""
-        counts = f"{store['builds']} builds, {store['artifacts']}{more} artifacts"
+        artifacts = count_text(store["artifacts"], "artifact") + more
+        counts = f"{count_text(store['builds'], 'build')}, {artifacts}"
         pairs.append((f"  namespace {store['namespace']}", counts))
     return pairs

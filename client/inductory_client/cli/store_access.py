@@ -39,7 +39,7 @@ def all_builds(store: HttpStore) -> Iterator[BuildSummary]:
 
 
 def find_build(store: HttpStore, name: str) -> str:
-    """Return the key of the build that `name` means: a key, the beginning of one, or what the model is called.
+    """Return the key of the build that `name` means: a key, the beginning of one, or the name of a model.
 
     Raises NotFound where there is none, BadSettings where there are several.
     """

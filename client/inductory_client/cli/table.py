@@ -26,6 +26,11 @@ def facts(pairs: Iterable[tuple[str, object]]) -> str:
     return "\n".join(f"{name.ljust(width)}  {value}".rstrip() for name, value in named)
 
 
+def count_text(count: int, noun: str) -> str:
+    """Return a count with its noun: 1 file, 2 files."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def bytes_text(count: int) -> str:
     """Return a byte count as people read it: 4.4 KiB, 6.7 MiB."""
     size = float(count)

@@ -16,7 +16,7 @@ from .exit_code import ExitCode
 from .options import add_settings_options, settings_of
 from .output import Output
 from .store_access import find_build, open_store
-from .table import bytes_text, table
+from .table import bytes_text, count_text, table
 
 
 class Verified(Struct, frozen=True):
@@ -87,8 +87,8 @@ def _verify_build(store: HttpStore, key: str, settings: Settings, output: Output
 
 
 def _text(verified: Verified) -> str:
-    counts = f"{verified.blobs} blobs and {verified.artifacts} artifacts, {bytes_text(verified.bytes)}"
-    head = f"{verified.where}: {counts}"
+    counts = f"{count_text(verified.blobs, 'blob')}, {count_text(verified.artifacts, 'artifact')}"
+    head = f"{verified.where}: {counts}, {bytes_text(verified.bytes)}"
     if not verified.findings:
         return f"{head}; all whole."
     rows = table(("NAME", "FOUND"), ((finding.name, finding.what) for finding in verified.findings))

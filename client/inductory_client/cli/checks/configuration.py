@@ -18,11 +18,7 @@ def check_variables(environ: Mapping[str, str]) -> Iterator[Check]:
         nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
         if name.startswith(PREFIX + STORE_PREFIX.upper()) and not nearest:
             continue
-        todo = (
-            f"Did you mean {nearest[0]}?"
-            if nearest
-            else "Remove it; `inductory doctor --verbose` lists what there is."
-        )
+        todo = f"Did you mean {nearest[0]}?" if nearest else "Remove it; the README lists what there is."
         yield Check("variables", "warn", f"{name} is not a setting, so nothing reads it.", todo)
     if not unknown:
         yield Check("variables", "ok", "Every INDUCTORY_* variable is known.")

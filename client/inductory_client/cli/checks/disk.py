@@ -30,7 +30,7 @@ def check_cache_folder(settings: Settings) -> Iterator[Check]:
             "cache folder",
             "fail",
             f"{folder} can't be written: {error.strerror}. Every start fetches all pieces anew.",
-            "Give this user the right and the room to write there, or set INDUCTORY_CACHE_DIR to another folder.",
+            "Give this user the right and the room to write there, or set INDUCTORY_CACHE_DIR elsewhere.",
         )
         return
     yield _mode(folder)
@@ -45,7 +45,7 @@ def _mode(folder: Path) -> Check:
             "cache folder",
             "warn",
             f"{folder} belongs to another user (uid {status.st_uid}).",
-            "Harmless for what is loaded, as it is verified; but set INDUCTORY_CACHE_DIR to a folder of your own.",
+            "It isn't used, as its owner could change it; set INDUCTORY_CACHE_DIR to a folder of your own.",
         )
     if others:
         return Check(

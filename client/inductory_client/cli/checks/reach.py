@@ -52,30 +52,26 @@ def check_store(settings: Settings) -> Iterator[Check]:
     finally:
         store.close()
     yield _quick(settings, time.monotonic() - begun)
-    yield _ready(settings, status)
+    yield _ready(status)
 
 
 def _quick(settings: Settings, seconds: float) -> Check:
-    what = f"{settings.url} answers within {seconds * 1000:.0f} ms; a start may lose {settings.store_deadline_s:g} s to it."
-    if seconds > settings.store_deadline_s * QUICK_SHARE:
+    allowed = settings.store_deadline_s
+    what = f"{settings.url} answers within {seconds * 1000:.0f} ms; a start may lose {allowed:g} s to it."
+    if seconds > allowed * QUICK_SHARE:
         return Check("store", "warn", what, "Raise INDUCTORY_STORE_DEADLINE_S, or bring the store nearer.")
     return Check("store", "ok", what)
 
 
-def _ready(settings: Settings, status: Status) -> Check:
+def _ready(status: Status) -> Check:
     wrong = [f"{part}: {state}" for part, state in sorted(status.checks.items()) if state != "ok"]
     if status.status != "ok":
-        return Check(
-            "store's parts",
-            "fail",
-            f"Not ready: {'; '.join(wrong) or 'it does not say why'}.",
-            "See the store's log.",
-        )
+        what = f"Not ready: {'; '.join(wrong) or 'it does not say why'}."
+        return Check("store's parts", "fail", what, "See the store's log.")
     if _minor(status.version) != _minor(__version__):
         what = f"The store runs {status.version}, this client {__version__}."
-        return Check(
-            "store's parts", "warn", what, "They speak the same protocol; bring them together when you can."
-        )
+        todo = "They speak the same protocol; bring them together when you can."
+        return Check("store's parts", "warn", what, todo)
     return Check("store's parts", "ok", f"Version {status.version}, {len(status.checks)} parts, all ready.")
 
 

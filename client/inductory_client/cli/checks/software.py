@@ -1,4 +1,4 @@
-"""Is what Inductory works with installed, and of a version it knows? Nothing heavy is imported to find out."""
+"""Is what Inductory works with installed, and of a version it knows? Metadata says; nothing is imported."""
 
 from __future__ import annotations
 
