@@ -12,8 +12,9 @@ from inductory_client.version import __version__
 from .blobs.disk import DiskBlobs
 from .blobs.store import BlobStore
 from .catalog.catalog import Catalog
+from .openapi import openapi_of
 from .problems import install_problems
-from .routes import artifacts, blobs, builds, events, health, manifests
+from .routes import artifacts, blobs, builds, events, health, manifests, page
 from .settings import StoreSettings
 from .store import Store
 
@@ -35,8 +36,9 @@ def create_app(settings: StoreSettings, blobs_at: BlobStore | None = None) -> Fa
     app.state.store = store
     app.state.uploads = anyio.CapacityLimiter(settings.uploads_max)
     install_problems(app)
-    for part in (blobs, artifacts, manifests, builds, events, health):
+    for part in (blobs, artifacts, manifests, builds, events, health, page):
         app.include_router(part.router)
+    app.openapi = openapi_of(app)  # type: ignore[method-assign]
     return app
 
 

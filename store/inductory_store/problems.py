@@ -1,4 +1,4 @@
-"""Errors on their way out: every one is `application/problem+json` with a stable code, and no driver's words."""
+"""Errors on their way out: each is `application/problem+json` with a stable code, and no driver's words."""
 
 from __future__ import annotations
 

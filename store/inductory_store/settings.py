@@ -62,7 +62,7 @@ class StoreSettings:
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> StoreSettings:
-        """Read INDUCTORY_STORE_* and `overrides`, which win. Raises BadSettings for unknown names and bad values."""
+        """Read INDUCTORY_STORE_* and `overrides`, which win. Raises BadSettings for what makes no sense."""
         environ = os.environ if environ is None else environ
         values: dict[str, Any] = {}
         for variable, text in sorted(environ.items()):

@@ -25,7 +25,7 @@ INCOMING_SECONDS_MAX = 3600.0
 class DiskBlobs:
     """A BlobStore in the folder `root`, which several processes may share.
 
-    A blob is written to `incoming/`, synced, and renamed into place, so a crash leaves nothing under its name.
+    A blob is written to `incoming/`, synced, and renamed into place: a crash leaves nothing under its name.
     """
 
     def __init__(self, root: Path) -> None:
@@ -106,7 +106,7 @@ class DiskBlobs:
         with _faults():
             number, name = tempfile.mkstemp(dir=self._incoming)
         incoming = Path(name)
-        # Unbuffered: closing a buffered file after a failed write would try that write again, and raise again.
+        # Unbuffered: closing a buffered file after a failed write would try that write again.
         file = FileIO(number, "wb")
         try:
             yield file, incoming

@@ -22,12 +22,13 @@ class BlobStore(Protocol):
         """Keep the blob whose zstd frame arrives in the chunks of `packed`, once it is verified.
 
         Atomic: a reader sees the whole blob or none, and any failure, one of `packed` itself included, leaves
-        what was there before. Idempotent: an equal blob may be put again, and two may race. Raises DigestMismatch,
-        SizeMismatch, Corrupt and TooLarge for bytes that aren't what was announced, StorageFull and StorageFailed.
+        what was there before. Idempotent: an equal blob may be put again, and two may race. Raises
+        DigestMismatch, SizeMismatch, Corrupt and TooLarge for other bytes than were announced, StorageFull and
+        StorageFailed.
         """
 
     def open(self, digest: str) -> BinaryIO:
-        """Return the blob's zstd frame to read and to seek in; the caller closes it. Raises NotFound, StorageFailed."""
+        """Return the blob's zstd frame, seekable; the caller closes it. Raises NotFound, StorageFailed."""
 
     def stat(self, digest: str) -> BlobStat | None:
         """Return what rests under `digest`, or None. Its bytes aren't read."""

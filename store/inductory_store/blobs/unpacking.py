@@ -1,4 +1,4 @@
-"""Unpacking in a stream: digest and size are verified while chunks pass, and no more is made than was declared."""
+"""Unpacking in a stream: verified while chunks pass, and no more is made than was declared."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Unpacking:
         self._made = self._read = 0
 
     def feed(self, packed: bytes) -> Iterator[bytes]:
-        """Yield what the next chunk unpacks to. Raises Corrupt, SizeMismatch and TooLarge as soon as they show."""
+        """Yield what the next chunk unpacks to. Raises Corrupt, SizeMismatch, TooLarge at once."""
         self._read += len(packed)
         if self._read > packed_bytes_max(self._size):
             raise TooLarge(f"the zstd frame is longer than one of {self._size} bytes can be")
@@ -91,7 +91,7 @@ def verified(packed: Iterable[bytes], digest: str, size: int) -> Iterator[bytes]
 
 
 def unpacked(packed: Iterable[bytes], digest: str, size: int, start: int, stop: int) -> Iterator[bytes]:
-    """Yield bytes `start` to `stop` (excluded) of a blob; the last of them only once all of it is verified."""
+    """Yield bytes `start` to `stop` (excluded) of a blob; the last ones only once all of it is verified."""
     unpacking = Unpacking(digest, size)
     held, at = b"", 0
     for chunk in packed:
@@ -108,7 +108,7 @@ def unpacked(packed: Iterable[bytes], digest: str, size: int, start: int, stop: 
 
 
 def packed_from(raw: Iterable[bytes], size: int) -> Iterator[bytes]:
-    """Yield the zstd frame of `raw`, which must be `size` bytes. Raises SizeMismatch as soon as they are more."""
+    """Yield the zstd frame of `raw`, which must be `size` bytes. Raises SizeMismatch as soon as it shows."""
     packer = zstd.ZstdCompressor(ZSTD_LEVEL)
     packer.set_pledged_input_size(size)
     seen = 0

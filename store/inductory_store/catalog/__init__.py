@@ -1,1 +1,1 @@
-"""What SQL knows of the blobs. Only this package writes SQL, and none that SQLite or PostgreSQL alone understands."""
+"""What SQL knows of the blobs. Only this package writes SQL, in words that SQLite and PostgreSQL share."""

@@ -93,7 +93,7 @@ def count_again(connection: Connection, namespace: str, key: str, *, equal: bool
 
 
 def payload_of(descriptors: Sequence[Descriptor]) -> Descriptor:
-    """Return the descriptor that stands for an artifact in listings: the first that is loaded, or the first."""
+    """Return the descriptor that stands for an artifact in listings: the first loaded one, or the first."""
     return next((each for each in descriptors if each.media_type in LOADED), descriptors[0])
 
 

@@ -37,7 +37,7 @@ class BuildRow:
 
 
 def read_build(connection: Connection, namespace: str, key: str, *, lock: bool = False) -> Build | None:
-    """Return a build with its entries in order; `lock` keeps other writers from it until the transaction ends."""
+    """Return a build with its entries in order; `lock` keeps other writers from it for this transaction."""
     query = select(build.c.record).where(build.c.namespace == namespace, build.c.key == key)
     record = connection.scalar(query.with_for_update() if lock else query)
     if record is None:
@@ -95,16 +95,16 @@ def add_entries(connection: Connection, value: Build, entries: tuple[BuildEntry,
 
 
 def list_builds(
-    connection: Connection, namespace: str, after: BuildPlace | None, limit: int
+    connection: Connection, namespace: str | None, after: BuildPlace | None, limit: int
 ) -> list[BuildRow]:
-    """Return builds, newest first, from the one after `after` on; two queries."""
-    query = select(build).where(build.c.namespace == namespace)
+    """Return builds of a namespace, or of all, newest first, from the one after `after` on; two queries."""
+    query = select(build) if namespace is None else select(build).where(build.c.namespace == namespace)
     if after is not None:
         query = query.where(tuple_(build.c.created_at, build.c.key) < tuple_(*after))
     rows = connection.execute(
         query.order_by(build.c.created_at.desc(), build.c.key.desc()).limit(limit)
     ).all()
-    counts = _counts(connection, namespace, [row.key for row in rows])
+    counts = _counts(connection, [row.key for row in rows])
     return [
         BuildRow(
             row.key,
@@ -113,26 +113,27 @@ def list_builds(
             row.model,
             row.target,
             row.created_at,
-            *counts.get(row.key, (0, 0)),
+            *counts.get((row.namespace, row.key), (0, 0)),
         )
         for row in rows
     ]
 
 
-def _counts(connection: Connection, namespace: str, keys: list[str]) -> dict[str, tuple[int, int]]:
+def _counts(connection: Connection, keys: list[str]) -> dict[tuple[str, str], tuple[int, int]]:
     """Return how many entries and how many unique artifacts builds have."""
-    used = (manifest_entry.c.namespace == build_entry.c.namespace) & (
+    of_manifest = (manifest_entry.c.namespace == build_entry.c.namespace) & (
         manifest_entry.c.manifest == build_entry.c.manifest
     )
-    entry = build_entry.c.position
     query = (
         select(
+            build_entry.c.namespace,
             build_entry.c.build,
-            func.count(entry.distinct()),
+            func.count(build_entry.c.position.distinct()),
             func.count(manifest_entry.c.artifact.distinct()),
         )
-        .outerjoin(manifest_entry, used)
-        .where(build_entry.c.namespace == namespace, build_entry.c.build.in_(keys))
-        .group_by(build_entry.c.build)
+        .outerjoin(manifest_entry, of_manifest)
+        .where(build_entry.c.build.in_(keys))
+        .group_by(build_entry.c.namespace, build_entry.c.build)
     )
-    return {key: (entries, artifacts) for key, entries, artifacts in connection.execute(query)}
+    rows = connection.execute(query)
+    return {(namespace, key): (entries, artifacts) for namespace, key, entries, artifacts in rows}

@@ -69,7 +69,7 @@ def _tune_sqlite(connection: Any, _: Any) -> None:
     connection.isolation_level = None
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")
-    # A power cut may forget the last rows, never half of one; what is forgotten is a miss, and published again.
+    # A power cut may forget the last rows, never half of one; what is forgotten is a miss, published again.
     cursor.execute("PRAGMA synchronous=NORMAL")
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()

@@ -27,7 +27,7 @@ def insert_new(connection: Connection, table: Table, rows: Sequence[Row]) -> Non
 
 
 def insert_first(connection: Connection, table: Table, row: Row) -> bool:
-    """Insert `row` unless its primary key is there, and say whether it was inserted; of racing writers one is told so."""
+    """Insert `row` unless its primary key is there, and say whether it was; of racing writers one wins."""
     statement = _insert(connection, table).values(**row).on_conflict_do_nothing()
     return connection.execute(statement).rowcount == 1
 

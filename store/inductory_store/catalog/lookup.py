@@ -43,7 +43,7 @@ def look_up(
 ) -> list[tuple[Place, Row[Any]]]:
     """Return rows in the order of their places, from the one after `after` on.
 
-    A row is a use of an artifact by a manifest in a build; an artifact that no manifest names is one row, too.
+    A row is a use of an artifact by a manifest in a build; an artifact that no manifest names is one, too.
     """
     query, place = _query(filters)
     if after is not None:

@@ -22,7 +22,7 @@ from .get_blob import read_packed
 
 
 def open_bundle(store: Store, namespace: str, key: str) -> Iterator[bytes]:
-    """Return the bundle of a build. Raises NotFound now; StorageFailed from the iterator where a blob is damaged.
+    """Return the bundle of a build. Raises NotFound now, StorageFailed from the iterator for a damaged blob.
 
     Artifacts whose bytes were lost are left out: whoever reads it compiles them.
     """
@@ -44,7 +44,7 @@ def _index(store: Store, namespace: str, key: str) -> BundleIndex:
 
 
 def blobs_of(index: BundleIndex) -> tuple[Descriptor, ...]:
-    """Return what a bundle carries, each blob once: what its artifacts load, dispatches, and a foreign folder's files."""
+    """Return what a bundle carries, once each: dispatches, what artifacts load, a foreign folder's files."""
     loaded = [each for artifact in index.artifacts for each in artifact.subject.loaded]
     dispatches = [entry.dispatch for entry in index.build.entries if entry.dispatch is not None]
     files = [each for manifest in index.manifests if manifest.scheme != SCHEME for each in manifest.files]

@@ -42,7 +42,7 @@ def find_blob(store: Store, digest: str) -> BlobHead:
 def read_blob(store: Store, digest: str, start: int, stop: int) -> Body:
     """Return bytes `start` to `stop` (excluded) of a blob.
 
-    Bytes that aren't the blob's are never all returned: an iterator raises StorageFailed before its last chunk.
+    Wrong bytes are never returned to the end: an iterator raises StorageFailed before its last chunk.
     """
     size = _promised(store, digest).size
     return _body(store, digest, size, lambda chunks: unpacked(chunks, digest, size, start, stop))

@@ -9,7 +9,7 @@ from inductory_store.store import Store
 
 
 def missing_blobs(store: Store, wanted: BlobsWanted) -> BlobsMissing:
-    """Return those of the blobs that the store lacks, in the order in which they were asked for, once each."""
+    """Return those of the blobs that the store lacks, in the order of the question, once each."""
     with store.catalog.read() as connection:
         there = ready_blobs(connection, wanted.digests)
     return BlobsMissing(

@@ -26,7 +26,7 @@ def parts_list(
 ) -> str:
     """Return the parts list of a build's only manifest, or of `manifest_id`; paths are below `folder`.
 
-    Raises NotFound, and Malformed where the build has several manifests and none is named: a parts list is of one graph.
+    A parts list is of one graph: raises Malformed where the build has several and none is named. Also NotFound.
     """
     named = list(dict.fromkeys(entry.manifest for entry in read_build(store, namespace, key).entries))
     if manifest_id is None and len(named) != 1:

@@ -26,8 +26,8 @@ from .promised import check_blobs
 def publish_artifact(store: Store, namespace: str, key: str, value: Artifact) -> Published:
     """Keep a signed artifact under its key; where one is there, compare and count.
 
-    The row is the commit point. Idempotent: the very same record again counts nothing. An artifact whose bytes were
-    lost since is replaced. Raises KeyMismatch, BadSignature, UntrustedSigner, BlobMissing and SizeMismatch.
+    The row is the commit point. Idempotent: the very same record counts nothing again. An artifact whose
+    bytes were lost is replaced. Raises KeyMismatch, BadSignature, UntrustedSigner, BlobMissing, SizeMismatch.
     """
     if value.key != key:
         raise KeyMismatch(f"what was sent has the key {value.key}")

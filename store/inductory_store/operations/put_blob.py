@@ -12,10 +12,10 @@ from inductory_store.store import Store
 
 
 def put_blob(store: Store, digest: str, size: int, chunks: Iterable[bytes], *, packed: bool) -> bool:
-    """Keep a blob of `size` bytes that arrives in chunks, as one zstd frame or as it is; return whether it is new.
+    """Keep a blob of `size` bytes that arrives in chunks, as a zstd frame or as it is; say whether it is new.
 
-    The bytes are verified while they arrive, and promised in the catalog only once they rest. A failure leaves
-    nothing. Idempotent; writers of one blob may race. Raises what BlobStore.put raises.
+    The bytes are verified while they arrive, and promised in the catalog only once they rest. A failure
+    leaves nothing. Idempotent; writers of one blob may race. Raises what BlobStore.put raises.
     """
     if size > store.settings.blob_bytes_max:
         raise TooLarge(f"a blob may have {store.settings.blob_bytes_max} bytes, not {size}")

@@ -19,8 +19,8 @@ ENTRIES_MAX = 10_000
 def put_build(store: Store, namespace: str, key: str, value: Build) -> BuildStored:
     """Keep a build, or add those of its entries that are new, in their order, after those that are there.
 
-    Idempotent. A name that is there with another manifest is added beside. Raises KeyMismatch, ArtifactMissing where
-    a manifest isn't there, BlobMissing and SizeMismatch for dispatches, TooLarge.
+    Idempotent. A name that is there with another manifest is added beside. Raises KeyMismatch,
+    ArtifactMissing where a manifest isn't there, BlobMissing and SizeMismatch for dispatches, TooLarge.
     """
     if value.namespace != namespace:
         raise KeyMismatch(f"the build is of namespace {value.namespace}, and {namespace} was addressed")

@@ -18,7 +18,7 @@ from .promised import check_blobs, some_of
 def put_manifest(store: Store, namespace: str, manifest_id: str, value: Manifest) -> ManifestStored:
     """Keep a manifest. Idempotent; the documents of the first writer stay.
 
-    Raises KeyMismatch, Malformed for entries or names that occur twice, ArtifactMissing, BlobMissing, SizeMismatch.
+    Raises KeyMismatch, Malformed for what occurs twice, ArtifactMissing, BlobMissing and SizeMismatch.
     """
     if value.id != manifest_id:
         raise KeyMismatch(f"what was sent has the id {value.id}")

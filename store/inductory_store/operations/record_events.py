@@ -29,7 +29,7 @@ def record_events(store: Store, namespace: str, sent: Events) -> EventsStored:
 def rolled_up(
     namespace: str, events: list[Event], compile_seconds: dict[str, float], now: int
 ) -> list[Minute]:
-    """Return the sums of `events` by minute and kind; a load saves what its artifact took to compile, if known."""
+    """Return sums by minute and kind; a load saves what its artifact took to compile, if that is known."""
     sums: dict[tuple[int, str], Minute] = {}
     for event in events:
         minute = min(int(event.at // 60), now)

@@ -23,7 +23,7 @@ _MARGIN_BYTES = 1 << 20
 
 
 def resolve(store: Store, namespace: str, asked: Resolve) -> Resolved:
-    """Return the artifacts that are there, with their small blobs, and explain the others. At most five queries."""
+    """Return the artifacts that are there, with their small blobs, and explain the others; four queries."""
     wanted = tuple({each.key: each for each in asked.artifacts}.values())
     with store.catalog.read() as connection:
         records = artifact_records(connection, namespace, [each.key for each in wanted])
@@ -50,7 +50,7 @@ def resolve(store: Store, namespace: str, asked: Resolve) -> Resolved:
 def _inline(
     store: Store, rows: Iterable[BlobRow], bytes_max: int, budget: int
 ) -> tuple[dict[str, bytes], set[str]]:
-    """Return small blobs, the smallest first, as long as they fit; and the digests of those that turned out lost."""
+    """Return small blobs, the smallest first, as long as they fit, and the digests of lost ones."""
     blobs: dict[str, bytes] = {}
     lost: set[str] = set()
     for row in sorted(rows, key=lambda row: (row.packed_size, row.digest)):

@@ -61,7 +61,7 @@ async def received(request: Request, message_type: type[T], operate: Callable[[T
 
 
 def refuse_unknown(request: Request, *known: str) -> None:
-    """Raise Malformed for a query parameter that isn't known: a misspelt filter would answer something else."""
+    """Raise Malformed for an unknown query parameter: a misspelt filter would answer something else."""
     for name in request.query_params:
         if name not in known:
             raise Malformed(f"{name!r} is no parameter here; known are {', '.join(known)}")

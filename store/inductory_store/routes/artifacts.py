@@ -78,7 +78,7 @@ def look_up(
 
 @router.put("/artifacts/{key}", **takes(Artifact), responses=gives(Published, 201, 200))
 async def publish(request: Request, key: str, namespace: NamespaceQuery = DEFAULT_NAMESPACE) -> Response:
-    """Publish a signed artifact whose blobs are there. The first writer wins; later ones are compared with it."""
+    """Publish a signed artifact whose blobs are there. The first writer wins; later ones are compared."""
     operation = partial(publish_artifact, store_of(request), namespace_of(namespace), digest_of_path(key))
     published = await received(request, Artifact, operation)
     return answer(published, 201 if published.outcome == "created" else 200)

@@ -34,7 +34,7 @@ _FOREVER = "public, max-age=31536000, immutable"
     responses={201: {"description": "Kept"}, 200: {"description": "Was there"}},
 )
 async def put(request: Request, digest: str) -> Response:
-    """Upload a blob: its bytes as they are, or one zstd frame with `Content-Encoding: zstd` and `Inductory-Size`."""
+    """Upload a blob: as it is, or as a zstd frame with `Content-Encoding: zstd` and `Inductory-Size`."""
     digest_of_path(digest)
     store = store_of(request)
     packed = _is_packed(request)

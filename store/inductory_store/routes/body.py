@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 async def read_message(request: Request, message_type: type[T], idle_s: float) -> T:
-    """Read one JSON message. Raises TooLarge, Malformed, and DeadlineExceeded where the sender falls silent."""
+    """Read one JSON message. Raises TooLarge, Malformed, and DeadlineExceeded for a silent sender."""
     if (content_length(request) or 0) > MESSAGE_BYTES_MAX:
         raise _too_large()
     parts: list[bytes] = []

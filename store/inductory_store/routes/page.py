@@ -1,0 +1,25 @@
+"""`/`: the first page."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from inductory_store.dashboard.page import render
+from inductory_store.operations.overview import overview
+
+from .answers import store_of
+
+router = APIRouter(include_in_schema=False)
+
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+@router.get("/")
+def first_page(request: Request) -> Response:
+    """Show what there is, and what the last day brought."""
+    text = render(overview(store_of(request)), str(request.base_url).rstrip("/"))
+    return Response(text, media_type="text/html", headers=_HEADERS)
