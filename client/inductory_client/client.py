@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from typing import Self
 
 from .breaker import CircuitBreaker
 from .cas import LocalCas
@@ -103,6 +104,12 @@ class Client:
         self.telemetry.close()
         if self.store is not None:
             self.store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _record_fetched(self, fetched: Fetched) -> None:
         for key in fetched.pieces:

@@ -87,6 +87,7 @@ class _Pulling:
         named = {item.digest for artifact in self._trusted for item in artifact.subject.descriptors}
         for manifest in index.manifests:
             named.update(item.digest for item in (*manifest.documents, *manifest.files))
+        named.update(entry.dispatch.digest for entry in index.build.entries if entry.dispatch is not None)
         self._named = named
 
     def take(self, digest: str, data: bytes, bytes_moved: int) -> None:
