@@ -98,20 +98,12 @@ def _text(value: dict[str, Any]) -> str:
         pairs.append(("store", f"{store['url']}, unreachable: {store['error']}"))
     else:
         pairs += _store_facts(store)
+    counts = f"{count_text(cache['artifacts'], 'artifact')}, {count_text(cache['blobs'], 'blob')}"
     used = f"{bytes_text(cache['bytes'])} of {bytes_text(cache['bytes_max'])}"
-    pairs.append(
-        (
-            "local cache",
-            f"{cache['folder']}: {count_text(cache['artifacts'], 'artifact')}, {count_text(cache['blobs'], 'blob')}, {used}",
-        )
-    )
+    pairs.append(("local cache", f"{cache['folder']}: {counts}, {used}"))
     signer = f"signs as {trust['signer'][:12]}" if trust["signer"] else "has no signing key yet"
-    pairs.append(
-        (
-            "trust",
-            f"this machine {signer}; {count_text(trust['trusted'], 'trusted key')} in {trust['folder']}",
-        )
-    )
+    trusted = count_text(trust["trusted"], "trusted key")
+    pairs.append(("trust", f"this machine {signer}; {trusted} in {trust['folder']}"))
     pairs.append(("version", value["version"]))
     return facts(pairs)
 

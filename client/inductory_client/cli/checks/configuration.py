@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from inductory_client.settings import PREFIX, STORE_PREFIX, Settings
 
@@ -13,15 +13,8 @@ from .check import Check
 def check_variables(environ: Mapping[str, str]) -> Iterator[Check]:
     """Look for variables that nobody reads, and for those that get in the way."""
     known = {PREFIX + name.upper() for name in Settings.__struct_fields__}
-    unknown = sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
-    for name in unknown:
-        nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
-        if name.startswith(PREFIX + STORE_PREFIX.upper()) and not nearest:
-            continue
-        todo = f"Did you mean {nearest[0]}?" if nearest else "Remove it; the README lists what there is."
-        yield Check("variables", "warn", f"{name} is not a setting, so nothing reads it.", todo)
-    if not unknown:
-        yield Check("variables", "ok", "Every INDUCTORY_* variable is known.")
+    unknown = [check for name in sorted(environ.keys() - known) if (check := _unknown(name, known))]
+    yield from unknown or [Check("variables", "ok", "Every INDUCTORY_* variable is known.")]
     if environ.get("VLLM_PLUGINS"):
         yield Check(
             "variables",
@@ -29,6 +22,17 @@ def check_variables(environ: Mapping[str, str]) -> Iterator[Check]:
             "VLLM_PLUGINS is set, and vLLM hashes it: its own cache is missed by processes without it.",
             "Unset it; Inductory needs no entry there.",
         )
+
+
+def _unknown(name: str, known: Iterable[str]) -> Check | None:
+    """Return the finding for a variable that a client doesn't read; None where that is as it should be."""
+    if not name.startswith(PREFIX):
+        return None
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
+    if name.startswith(PREFIX + STORE_PREFIX.upper()) and not nearest:
+        return None  # the store's own
+    todo = f"Did you mean {nearest[0]}?" if nearest else "Remove it; the README lists what there is."
+    return Check("variables", "warn", f"{name} is not a setting, so nothing reads it.", todo)
 
 
 def check_settings(settings: Settings) -> Iterator[Check]:
