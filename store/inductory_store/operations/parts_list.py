@@ -17,7 +17,7 @@ from inductory_store.store import Store
 from .read_build import read_build, read_manifest
 
 KeyForm = Literal["newer", "older"]
-"""Newer: ((1, 2048), 0, 'inductor_standalone') -> {'graph_handle': (name, path), 'cache_key': ...}.
+"""Newer: ((1, 2048), 0, 'inductor_standalone') -> {'graph_handle': (name, path), 'cache_key': key}.
 Older: (None, 0, 'inductor') -> (key, path)."""
 
 
@@ -26,7 +26,7 @@ def parts_list(
 ) -> str:
     """Return the parts list of a build's only manifest, or of `manifest_id`; paths are below `folder`.
 
-    A parts list is of one graph: raises Malformed where the build has several and none is named. Also NotFound.
+    A parts list is of one graph: raises Malformed where the build has several and none is named; NotFound.
     """
     named = list(dict.fromkeys(entry.manifest for entry in read_build(store, namespace, key).entries))
     if manifest_id is None and len(named) != 1:
@@ -43,7 +43,10 @@ def parts_list(
 
 
 def parts_text(manifest: Manifest, artifacts: dict[str, Artifact], form: KeyForm, folder: str) -> str:
-    """Return the dict literal, in the very layout that vLLM gives it."""
+    """Return the dict literal, in the very layout that vLLM gives it.
+
+    Raises Malformed where the older form, which knows no ranges, would have two parts of one name.
+    """
     parts: dict[Any, Any] = {}
     for entry in manifest.entries:
         artifact = artifacts.get(entry.artifact)
@@ -52,11 +55,20 @@ def parts_text(manifest: Manifest, artifacts: dict[str, Artifact], form: KeyForm
         cache_key = artifact.subject.scheme_key or entry.artifact
         name = _file_name(artifact, entry.shape, entry.submodule_index)
         path = f"{folder.rstrip('/')}/{name}" if folder else name
-        place = (entry.shape, entry.submodule_index, entry.backend)
+        place = (_shape_in(form, entry.shape), entry.submodule_index, entry.backend)
+        if place in parts:
+            raise Malformed(f"two parts are {place} in the {form} form")
         parts[place] = (
             (cache_key, path) if form == "older" else {"graph_handle": (name, path), "cache_key": cache_key}
         )
     return pprint.PrettyPrinter(indent=4).pformat(parts)
+
+
+def _shape_in(form: KeyForm, shape: Shape) -> Shape:
+    """Newer versions write every shape as a range; to older ones all but a fixed size is None."""
+    if form == "older":
+        return None if isinstance(shape, tuple) else shape
+    return (shape, shape) if isinstance(shape, int) else shape
 
 
 def _file_name(artifact: Artifact, shape: Shape, index: int) -> str:

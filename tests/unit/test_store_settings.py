@@ -1,0 +1,60 @@
+"""The store's settings: one frozen object, nothing unknown, nothing that makes no sense."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from inductory_client.contract.errors import BadSettings
+from inductory_store.catalog.catalog import Catalog
+from inductory_store.settings import StoreSettings
+
+
+def test_defaults_need_no_configuration() -> None:
+    settings = StoreSettings.load({})
+    assert (settings.host, settings.port) == ("127.0.0.1", 8765)
+    assert settings.catalog_url.startswith("sqlite:////")
+    assert settings.catalog_url.endswith("/inductory-data/catalog.sqlite3")
+
+
+def test_the_environment_and_what_wins_over_it() -> None:
+    environ = {
+        "INDUCTORY_STORE_DATA_DIR": "/srv/store",
+        "INDUCTORY_STORE_PORT": "80",
+        "INDUCTORY_STORE_SIGNERS": f"{'ab' * 32}, {'cd' * 32},",
+        "INDUCTORY_STORE_BODY_IDLE_S": "2.5",
+        "INDUCTORY_URL": "another part's",
+    }
+    settings = StoreSettings.load(environ, port=81)
+    assert settings.data_dir == Path("/srv/store")
+    assert settings.port == 81
+    assert settings.signers == ("ab" * 32, "cd" * 32)
+    assert settings.body_idle_s == 2.5
+
+
+@pytest.mark.parametrize(
+    ("environ", "words"),
+    [
+        ({"INDUCTORY_STORE_DATADIR": "/x"}, "did you mean data_dir"),
+        ({"INDUCTORY_STORE_PORT": "http"}, "not a number"),
+        ({"INDUCTORY_STORE_PORT": "70000"}, "port must be"),
+        ({"INDUCTORY_STORE_BLOB_BYTES_MAX": "0"}, "blob_bytes_max must be"),
+        ({"INDUCTORY_STORE_SIGNERS": "alice"}, "'alice' is not a signer"),
+        ({"INDUCTORY_STORE_EVENT_DAYS": "0"}, "event_days must be"),
+        ({"INDUCTORY_STORE_INLINE_BYTES_TOTAL_MAX": "-1"}, "can't be negative"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(environ: dict[str, str], words: str) -> None:
+    with pytest.raises(BadSettings, match=words):
+        StoreSettings.load(environ)
+
+
+def test_an_unknown_override_is_refused() -> None:
+    with pytest.raises(BadSettings, match="no setting 'ports'; did you mean port"):
+        StoreSettings.load({}, ports=1)
+
+
+@pytest.mark.parametrize("url", ["nonsense", "nosuchdatabase://x/y"])
+def test_a_database_that_cannot_be_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(BadSettings, match="database_url"):
+        Catalog(url)
