@@ -60,7 +60,7 @@ def draft(name: str = "a", payload: bytes | None = None, **changes: Any) -> Draf
     return Draft(**fields | changes)
 
 
-def publication(*names: str, model: str = "a small model") -> Publication:
+def publication(*names: str, model: str = "a small model", namespace: str = "default") -> Publication:
     """A graph of one piece a name, and a build of that one graph."""
     drafts = tuple(draft(name) for name in names)
     entries = tuple(
@@ -75,6 +75,7 @@ def publication(*names: str, model: str = "a small model") -> Publication:
         documents=(DraftBlob(PYTHON, BLUEPRINT, f"class GraphModule: # {names}".encode()),),
     )
     build = Build(
+        namespace=namespace,
         model=model,
         sources=digest_of(b"modeling.py"),
         config=digest_of(model.encode()),

@@ -13,7 +13,6 @@ from msgspec import Struct
 
 from .background import Background
 from .cas import LocalCas
-from .contract.descriptor import LOADED
 from .contract.errors import ArtifactMissing, BlobMissing, InductoryError
 from .contract.wire import Artifact, decode, encode
 from .deadline import Deadline
@@ -113,12 +112,14 @@ class Publisher:
         return _Sending(self._store, publication, artifacts, blobs, progress).run()
 
     def keep(self, publication: Publication) -> tuple[Artifact, ...]:
-        """Sign the artifacts and put them, with what a load reads of them, into the local CAS."""
+        """Sign the artifacts and put them into the local CAS, whole.
+
+        What a load doesn't read is kept too, so that `inductory push` can send them after an outage.
+        """
         artifacts = tuple(self._sign(draft) for draft in publication.artifacts)
         for draft, artifact in zip(publication.artifacts, artifacts, strict=True):
             for blob, descriptor in zip(draft.blobs, artifact.subject.descriptors, strict=True):
-                if blob.media_type in LOADED:
-                    self._cas.put(descriptor.digest, blob.data)
+                self._cas.put(descriptor.digest, blob.data)
             self._cas.put_artifact(artifact)
         return artifacts
 
