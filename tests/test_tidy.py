@@ -33,8 +33,9 @@ TORCH_PRIVATE = {
 SEAMS = {
     "inductory_client.cli.serve": "inductory_store",
     "inductory_client.cli.compile": "inductory_compiler",
+    "inductory_client.graph.compiling": "inductory_compiler",
 }
-"""Where the client reaches another package, by an import inside a function."""
+"""Where the client reaches another package: by an import in a function, or a name that is imported."""
 
 FOR_TESTS = {"inductory_store.blobs.memory"}
 """Modules that are there to be tried out and tested with."""
@@ -119,6 +120,11 @@ def modules() -> tuple[Module, ...]:
     return tuple(found)
 
 
+def strings(module: Module) -> set[str]:
+    constants = (node.value for node in ast.walk(module.tree) if isinstance(node, ast.Constant))
+    return {value for value in constants if isinstance(value, str)}
+
+
 @cache
 def texts() -> dict[Path, str]:
     """Every text file that is, or is about to be, in the repository."""
@@ -191,11 +197,15 @@ def test_nothing_outside_graph_and_the_torch_entry_pulls_torch_in() -> None:
 
 
 def test_the_client_reaches_store_and_compiler_at_its_seams_only() -> None:
+    def reached(module: Module) -> Iterator[Import]:
+        yield from module.imports
+        yield from (Import(text, True) for text in strings(module) if re.fullmatch(r"[\w.]+", text))
+
     broken(
-        f"{module.name} imports {found.name}"
+        f"{module.name} reaches {found.name}"
         for module in modules()
         if module.in_package("inductory_client")
-        for found in module.imports
+        for found in reached(module)
         for other in ("inductory_store", "inductory_compiler")
         if within(found.name, other) and not (SEAMS.get(module.name) == other and found.deferred)
     )
@@ -277,11 +287,7 @@ def test_every_module_is_used() -> None:
         for found in module.imports:
             if not within(found.name, module.name):
                 used |= {found.name, found.name.rpartition(".")[0]}
-        used |= {
-            node.value
-            for node in ast.walk(module.tree)
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.isascii()
-        }
+        used |= strings(module)
     broken(
         f"{module.name} is used by nothing"
         for module in modules()

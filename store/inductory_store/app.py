@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 
 import anyio
 from fastapi import FastAPI
-from inductory_client.version import __version__
 
 from .blobs.disk import DiskBlobs
 from .blobs.store import BlobStore
@@ -17,6 +16,7 @@ from .problems import install_problems
 from .routes import artifacts, blobs, builds, events, health, manifests, page
 from .settings import StoreSettings
 from .store import Store
+from .version import __version__
 
 
 def create_app(settings: StoreSettings, blobs_at: BlobStore | None = None) -> FastAPI:

@@ -17,9 +17,9 @@ from inductory_client.contract.manifest import BLUEPRINT, Manifest, ManifestEntr
 from inductory_client.contract.provenance import Provenance
 from inductory_client.contract.statement import Signature
 from inductory_client.contract.target import FactorDifference, Target
-from inductory_client.version import __version__
 
 from .problems import problem_of
+from .version import __version__
 
 _AT = "2026-01-02T03:04:05Z"
 _PAYLOAD = b"the bytes of a payload"

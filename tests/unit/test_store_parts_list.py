@@ -14,7 +14,7 @@ from inductory_store.operations.cursor import cursor_at, place_of
 from inductory_store.operations.parts_list import parts_text
 from store_messages import artifact, descriptor, manifest
 
-FOLDER = "/root/.cache/vllm/torch_compile_cache/41c58af59d/rank_0_0/backbone"
+FOLDER = "/srv/cache/vllm/torch_compile_cache/41c58af59d/rank_0_0/backbone"
 KEYS = {
     0: "a5vsrddzrcy4umt3bz7koakl2up6274privtuzlxq4dkfe3apz7m",
     1: "afgc2ow4jq2pjilqd2zswiia4fhm2zhhzdd3muktxncsa3m7jss5",

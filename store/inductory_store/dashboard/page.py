@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from inductory_client.contract.manifest import BLUEPRINT, DISPATCH
-from inductory_client.version import __version__
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from inductory_store.operations.overview import Hour, Overview
+from inductory_store.version import __version__
 
 from .words import ago, amount, duration, percent, size
 

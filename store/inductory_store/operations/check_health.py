@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 from inductory_client.contract.errors import InductoryError
 from inductory_client.contract.wire import Status
-from inductory_client.version import __version__
 
 from inductory_store.catalog.migrate import is_current
 from inductory_store.store import Store
+from inductory_store.version import __version__
 
 
 def check_health(store: Store) -> Status:
