@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,13 @@ from store_process import StoreProcess
 
 Json = dict[str, Any]
 Command = Callable[..., tuple[int, Json]]
+
+
+@pytest.fixture(scope="module")
+def store_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A store of this module's own: the samples are sent again and again, which others don't expect."""
+    with StoreProcess(tmp_path_factory.mktemp("store") / "data") as store:
+        yield store.url
 
 
 @pytest.fixture

@@ -87,6 +87,9 @@ def test_keys(tmp_path: Path) -> None:
     assert states(check_keys(here)) == {"signing key": "ok", "trusted keys": "warn"}
     load_signing_key(here)
     assert states(check_keys(here)) == {"signing key": "ok", "trusted keys": "ok"}
+    here.config_dir.chmod(0o777)
+    assert states(check_keys(here))["signing key"] == "fail"
+    here.config_dir.chmod(0o700)
     (here.config_dir / "key.pem").chmod(0o644)
     assert states(check_keys(here))["signing key"] == "fail"
     (here.config_dir / "key.pem").write_text("damaged")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -9,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from inductory_client.cli.command import COMMANDS
+from inductory_client.cli.command import COMMANDS, load_command
 from inductory_client.cli.main import main
 from inductory_client.settings import Settings
 
@@ -94,6 +95,32 @@ def test_what_the_system_refuses_is_said_in_words(tmp_path: Path) -> None:
     assert done.returncode in (2, 6)
     assert "Traceback" not in done.stderr
     assert str(tmp_path) in done.stderr
+
+
+@pytest.mark.parametrize(("command", "absent"), [("compile", "torch"), ("serve", "inductory_store.serve")])
+def test_what_is_not_installed_is_named(
+    command: str, absent: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, absent, None)
+    assert main([command, *(["model"] if command == "compile" else [])]) == 5
+    assert "pip install 'inductory[" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"), [("16", 16), ("2-4096", (2, 4096)), ("2-", (2, None)), ("7-7", (7, 7))]
+)
+def test_lengths_of_prompts(text: str, tokens: object) -> None:
+    parser = argparse.ArgumentParser()
+    load_command("compile").add_arguments(parser)
+    assert parser.parse_args(["model", "--tokens", text]).tokens == tokens
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "4-2", "x", "1-2-3", "", "1e3"])
+def test_lengths_that_make_no_sense(text: str) -> None:
+    parser = argparse.ArgumentParser()
+    load_command("compile").add_arguments(parser)
+    with pytest.raises(SystemExit):
+        parser.parse_args(["model", f"--tokens={text}"])
 
 
 def test_a_bug_is_called_one(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

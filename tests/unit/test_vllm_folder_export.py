@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from inductory_client.contract.descriptor import FILE, Descriptor
 from inductory_client.contract.digest import digest_of
-from inductory_client.contract.errors import Corrupt, DigestMismatch, Malformed
+from inductory_client.contract.errors import Corrupt, DigestMismatch, Malformed, StorageFull
 from inductory_client.contract.manifest import Manifest
 from inductory_client.integrations.vllm_folder.export import Exported, export_folder
 
@@ -125,6 +127,40 @@ def test_the_parts_list_comes_last(tmp_path: Path) -> None:
         "torch_aot_compile/x/rank_0_0/model",
         LIST,
     ]
+
+
+def test_an_interruption_leaves_no_half_file(tmp_path: Path) -> None:
+    blobs = {digest_of(data): data for data in FILES.values()}
+
+    def interrupt(message: str) -> None:
+        if message.startswith("writing 2"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export_folder(
+            [manifest_of(FILES)], tmp_path, lambda d: blobs[d.digest], force=False, progress=interrupt
+        )
+    assert tree(tmp_path / "torch_compile_cache") == {"h/rank_0_0/b/part": b"part"}
+    assert export(tmp_path).written == 2
+
+
+def test_a_full_disk_is_called_one_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(StorageFull):
+        export(tmp_path)
+    assert tree(tmp_path) == {}
+
+
+def test_a_file_in_the_way_of_a_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "torch_compile_cache").mkdir()
+    (tmp_path / "torch_compile_cache" / "h").write_text("in the way")
+    with pytest.raises(Malformed, match="in the way"):
+        export(tmp_path, force=True)
 
 
 def test_manifests_that_contradict_each_other_are_refused(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import argparse
 from msgspec import Struct
 
 from inductory_client.cas import LocalCas
+from inductory_client.contract.errors import BadSettings
 from inductory_client.settings import Settings
 from inductory_client.transport import HttpStore
 from inductory_client.trust import Keyring
@@ -46,6 +47,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Exit 1 where anything was found, repaired or not."""
     settings = settings_of(arguments)
+    if arguments.store is not None and (arguments.repair or arguments.deep):
+        raise BadSettings(
+            "--repair and --deep are for the local cache; a store's blobs are always read whole"
+        )
     if arguments.store is None:
         verified = _verify_cache(settings, deep=arguments.deep, repair=arguments.repair, output=output)
     else:

@@ -53,6 +53,10 @@ def _signing_key(settings: Settings) -> Check:
         return Check(
             "signing key", "fail", f"{error.message}.", "Mend it, or make a new one: inductory keygen --force"
         )
+    folder_mode = stat.S_IMODE(path.parent.stat().st_mode)
+    if folder_mode & 0o022:
+        what = f"Other users can replace the key: {path.parent} has mode {folder_mode:o}."
+        return Check("signing key", "fail", what, f"chmod 700 {path.parent}")
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
         return Check(
