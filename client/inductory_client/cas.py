@@ -2,6 +2,7 @@
 
     <root>/cas/sha256/ab/ab12...      the bytes, and behind them their xxh3-128
     <root>/artifacts/ab/ab12....json  an artifact record, by key
+    <root>/builds/ab/ab12....json     the index of a bundle that was pulled, by build key
 
 Blobs rest uncompressed: reading and hashing one costs half of what unpacking it first would. The checksum
 behind them lets `scan` find damage without hashing, and is never what trust rests on: `get` hashes what it
@@ -19,13 +20,14 @@ from msgspec import Struct
 
 from . import eviction
 from .cas_folder import CasFolder
+from .contract.bundle import BundleIndex
+from .contract.descriptor import Descriptor
 from .contract.digest import checksum_of, digest_of
 from .contract.errors import InductoryError
 from .contract.wire import Artifact, decode, encode
 from .trouble import warn_once
 
 CHECKSUM_BYTES = 16
-RECORD_BYTES_MAX = 16 << 20
 EVICTIONS_PER_FILL = 20
 """How often eviction is looked at while a full cache's worth of bytes is written."""
 
@@ -56,6 +58,7 @@ class LocalCas:
         self.bytes_max = bytes_max
         self._blobs = CasFolder(root, Path("cas", "sha256"), "")
         self._records = CasFolder(root, Path("artifacts"), ".json")
+        self._indexes = CasFolder(root, Path("builds"), ".json")
         # The first write of a process looks too, so that many short-lived ones don't fill the disk together.
         self._unlooked_bytes = bytes_max
 
@@ -116,10 +119,33 @@ class LocalCas:
             if artifact is not None:
                 yield artifact
 
+    def has_build(self, key: str) -> bool:
+        """Whether all that a pulled build loads still lies here, by name and size; a fetch checks the bytes.
+
+        If so, all of it is marked as used just now.
+        """
+        found = self._indexes.read(key)
+        if found is None:
+            return False
+        try:
+            index = decode(found, BundleIndex)
+        except InductoryError:
+            self._indexes.drop(key)
+            return False
+        return all(
+            self._records.read(artifact.key) is not None and all(map(self._has, artifact.subject.loaded))
+            for artifact in index.artifacts
+        )
+
+    def put_build(self, index: BundleIndex) -> bool:
+        """Remember what a build loads, once all of it lies here. Atomic."""
+        data = encode(index)
+        return self._write(self._indexes, index.build.key, (data,), len(data))
+
     def evict(self) -> int:
         """Delete the least recently used files where there are too many bytes; return how many went."""
         self._unlooked_bytes = 0
-        return eviction.evict((self._blobs, self._records), self.root, self.bytes_max, keep=None)
+        return eviction.evict(self._folders, self.root, self.bytes_max, keep=None)
 
     def usage(self) -> CasUsage:
         """Count what is there, without reading it."""
@@ -143,6 +169,13 @@ class LocalCas:
                 damaged.append(key)
         return CasScan(blobs=blobs, artifacts=records, bytes=total, damaged=tuple(damaged))
 
+    @property
+    def _folders(self) -> tuple[CasFolder, ...]:
+        return self._blobs, self._records, self._indexes
+
+    def _has(self, descriptor: Descriptor) -> bool:
+        return self._blobs.touch(descriptor.digest, descriptor.size + CHECKSUM_BYTES)
+
     def _write(self, folder: CasFolder, name: str, parts: tuple[bytes, ...], size: int) -> bool:
         if size > self.bytes_max:
             return False
@@ -150,7 +183,7 @@ class LocalCas:
         self._unlooked_bytes += size
         if written is not None and self._unlooked_bytes * EVICTIONS_PER_FILL >= self.bytes_max:
             self._unlooked_bytes = 0
-            eviction.evict((self._blobs, self._records), self.root, self.bytes_max, keep=written)
+            eviction.evict(self._folders, self.root, self.bytes_max, keep=written)
         return written is not None
 
 

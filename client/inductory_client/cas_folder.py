@@ -14,6 +14,8 @@ from .contract.digest import is_digest
 from .trouble import warn_once
 
 FILE_BYTES_MAX = BLOB_BYTES_MAX + 16
+# Neither a link nor a pipe that somebody laid there leads a reader away or holds it.
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 TEMPORARY = ".tmp-"
 """How the names of files begin that aren't whole yet."""
 
@@ -37,9 +39,10 @@ class CasFolder:
         if path is None:
             return None
         try:
-            with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb", buffering=0) as file:
-                size = os.fstat(file.fileno()).st_size
-                data = file.read(size) if size <= FILE_BYTES_MAX else b""
+            with open(os.open(path, _READ), "rb", buffering=0) as file:
+                status = os.fstat(file.fileno())
+                whole = stat.S_ISREG(status.st_mode) and status.st_size <= FILE_BYTES_MAX
+                data = file.read() if whole else b""
         except FileNotFoundError:
             return None
         except OSError as error:

@@ -14,6 +14,7 @@ from .contract.target import Target
 from .contract.wire import ArtifactWanted, Event, EventKind
 from .deadline import Deadline, StoreBudget
 from .fetch import Fetched, fetch
+from .prefetch import Prefetch
 from .publish import PublicationReport, Publisher
 from .pull import PullReport, pull
 from .settings import Settings
@@ -46,6 +47,7 @@ class Client:
         )
         self._lock = threading.Lock()
         self._keyring: Keyring | None = None
+        self._prefetch = Prefetch(self._pull_for_start)
 
     def keyring(self) -> Keyring:
         """The keys trusted here, read once. A key file that can't be used is warned about and left out."""
@@ -68,11 +70,26 @@ class Client:
 
         What is waited for the store is drawn from the start's budget. Hits, misses and refusals are recorded.
         """
+        self.prefetch()
         fetched = fetch(
-            wanted, target, cas=self.cas, keyring=self.keyring, store=self.store, budget=self.budget
+            wanted,
+            target,
+            cas=self.cas,
+            keyring=self.keyring,
+            store=self.store,
+            budget=self.budget,
+            arriving=lambda: self._prefetch.wait(self.budget),
         )
         self._record_fetched(fetched)
         return fetched
+
+    def prefetch(self) -> None:
+        """Begin to pull `settings.build`, if one is set, in a thread of its own; only the first call does.
+
+        Call it as early as possible: it runs while torch is imported. Never raises and never waits.
+        """
+        if self.settings.build is not None and self.store is not None:
+            self._prefetch.start()
 
     def pull_build(self, key: str, deadline: Deadline | None = None) -> PullReport:
         """Bring all that a build's start loads into the local CAS, in one stream.
@@ -110,6 +127,11 @@ class Client:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _pull_for_start(self) -> None:
+        key = self.settings.build
+        if key is not None and not self.cas.has_build(key):
+            self.pull_build(key)
 
     def _record_fetched(self, fetched: Fetched) -> None:
         for key in fetched.pieces:

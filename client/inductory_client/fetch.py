@@ -66,9 +66,12 @@ def fetch(
     keyring: Callable[[], Keyring],
     store: HttpStore | None,
     budget: StoreBudget,
+    arriving: Callable[[], bool] = lambda: False,
     clock: Clock = time.perf_counter,
 ) -> Fetched:
     """Return the pieces that could be had and verified. Never raises: whoever asked can always compile.
+
+    `arriving` waits for what is on its way to the local CAS, and says whether to look there again.
 
     This is the one place where a fault of store, network, disk or artifact turns into pieces that aren't
     there.
@@ -78,6 +81,8 @@ def fetch(
     error: InductoryError | None = None
     try:
         fetching.from_cas(keyring())
+        if fetching.open and arriving():
+            fetching.from_cas(keyring())
         if fetching.open and store is not None:
             with budget.waiting() as deadline:
                 fetching.from_store(store, deadline)

@@ -24,7 +24,8 @@ from .trust import SigningKey
 QUEUE_MAX = 256
 QUEUE_BYTES_MAX = 1 << 30
 CALL_S = 30.0
-"""What one call may take in the background; nobody waits for it."""
+"""What one call may take in the background, where nobody waits for it; blobs get more for their size."""
+BYTES_PER_S_MIN = 1 << 20
 TRIES_MAX = 3
 TRY_AGAIN_S = 1.0
 
@@ -201,12 +202,13 @@ class _Sending:
         blob_bytes = 0
         for digest in self._blobs:
             if digest in missing:
-                blob_bytes += self._store.put_blob(digest, self._blobs[digest].data, self._deadline())
+                data = self._blobs[digest].data
+                blob_bytes += self._store.put_blob(digest, data, self._deadline(len(data)))
                 self._step()
         return len(missing), blob_bytes
 
-    def _deadline(self) -> Deadline:
-        return Deadline(CALL_S)
+    def _deadline(self, size: int = 0) -> Deadline:
+        return Deadline(CALL_S + size / BYTES_PER_S_MIN)
 
     def _step(self, steps: int = 1) -> None:
         self._done += steps

@@ -53,6 +53,8 @@ def pull(
     finally:
         pulling.record()
     index = pulling.index
+    if not pulling.refused:
+        cas.put_build(index)
     return PullReport(
         build=index.build,
         manifests=index.manifests,

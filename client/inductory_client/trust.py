@@ -78,16 +78,24 @@ def load_signing_key(settings: Settings, create: bool = True) -> SigningKey:
     where the key can't be read or made, is malformed, or isn't there and isn't to be made.
     """
     path = settings.config_dir / KEY_NAME
-    if not path.exists():
+    if not os.path.exists(path):
         if not create:
             raise BadSettings(f"there is no signing key at {path}; make one with inductory keygen")
         make_folder(settings.config_dir)
         write_new(path, SigningKey.generate().to_pem(), 0o600)
     key = _read_signing_key(path)
-    public = settings.config_dir / PUBLIC_NAME
-    if create and not public.exists():
-        write_new(public, public_line(key.public_key, f"inductory@{os.uname().nodename}").encode(), 0o644)
+    if create:
+        _write_public(settings.config_dir / PUBLIC_NAME, key)
     return key
+
+
+def _write_public(path: Path, key: SigningKey) -> None:
+    if not os.path.exists(path):
+        line = public_line(key.public_key, f"inductory@{os.uname().nodename}")
+        try:
+            write_new(path, line.encode(), 0o644)
+        except BadSettings as error:  # a key that was mounted read-only signs all the same
+            warn_once(f"trust:{path}", "%s", error)
 
 
 def _read_signing_key(path: Path) -> SigningKey:
@@ -143,7 +151,7 @@ class Keyring:
 
 def _key_files(settings: Settings, strict: bool) -> Iterator[Path]:
     own, trusted = settings.config_dir / KEY_NAME, settings.config_dir / TRUSTED_NAME
-    if own.exists():
+    if os.path.exists(own):
         yield own
     for path in (trusted, *settings.trusted_keys):
         try:

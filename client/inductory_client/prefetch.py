@@ -1,0 +1,53 @@
+"""Prefetch: a build's bundle on its way while the process does something else."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+
+from .contract.errors import DeadlineExceeded
+from .deadline import StoreBudget
+from .trouble import warn_once
+
+
+class Prefetch:
+    """Runs `pull` once, on a daemon thread. What it raises is warned about; a fetch asks for the rest."""
+
+    def __init__(self, pull: Callable[[], None]) -> None:
+        self._pull = pull
+        self._lock = threading.Lock()
+        self._done = threading.Event()
+        self._pid: int | None = None
+
+    def start(self) -> None:
+        """Begin, unless that was done before. Never raises and never waits."""
+        with self._lock:
+            if self._pid is not None:
+                return
+            self._pid = os.getpid()
+        try:
+            threading.Thread(target=self._run, name="inductory-prefetch", daemon=True).start()
+        except RuntimeError:  # the interpreter is on its way out
+            self._done.set()
+
+    def wait(self, budget: StoreBudget) -> bool:
+        """Wait for the end, as long as the start's budget lasts; whether something may have come."""
+        if self._pid != os.getpid():
+            return False  # never begun, or begun by the process that this one was forked from
+        if self._done.is_set():
+            return True
+        try:
+            with budget.waiting() as deadline:
+                self._done.wait(deadline.remaining())
+        except DeadlineExceeded:
+            pass
+        return True
+
+    def _run(self) -> None:
+        try:
+            self._pull()
+        except Exception as error:
+            warn_once("prefetch", "the build isn't pulled: %s", error)
+        finally:
+            self._done.set()
