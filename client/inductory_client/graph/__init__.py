@@ -1,0 +1,1 @@
+"""What serving needs of torch: split, canonical form, keys, factors, load. Imported only when used."""

@@ -1,0 +1,139 @@
+"""A captured graph, split and keyed: everything that is known of it before anything is fetched or
+compiled.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.fx
+
+from inductory_client.contract.canonical_json import digest_of_json
+from inductory_client.contract.key import BACKEND, artifact_key
+from inductory_client.contract.manifest import ManifestEntry
+from inductory_client.contract.shape import Shape
+from inductory_client.contract.target import Target
+
+from . import torch_private
+from .canonical import Canonical, canonicalise, canonicalise_attention, example_inputs, fixed_size, shape_of
+from .expressions import decode
+from .factors import canonical_options, current_target
+from .refusals import refuse_aliased_mutation, refuse_untouchable
+from .split import Part, Split, split_graph
+from .unsupported import Unsupported
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part that is compiled, and the key of its code."""
+
+    part: Part
+    canonical: Canonical
+    shape: Shape
+    key: str
+
+
+@dataclass(frozen=True)
+class CapturedGraph:
+    """One graph as Dynamo handed it over."""
+
+    split: Split
+    pieces: tuple[Piece, ...]
+    target: Target
+    options: dict[str, str]
+    outer: Canonical
+    shape: Shape
+
+    @property
+    def unique(self) -> dict[str, Piece]:
+        """One piece a key: equal pieces are compiled and loaded once."""
+        return {piece.key: piece for piece in reversed(self.pieces)}
+
+    @property
+    def guards_digest(self) -> str:
+        form = self.outer.form
+        return digest_of_json({"symbols": form["symbols"], "guards": form["guards"]})
+
+    @property
+    def entries(self) -> tuple[ManifestEntry, ...]:
+        """The manifest's entries, in order."""
+        return tuple(
+            ManifestEntry(shape=p.shape, submodule_index=p.part.index, backend=BACKEND, artifact=p.key)
+            for p in self.pieces
+        )
+
+
+def capture(
+    module: torch.fx.GraphModule,
+    inputs: Sequence[Any],
+    *,
+    options: dict[str, Any] | None = None,
+    splitting_ops: Sequence[str] = (),
+) -> CapturedGraph:
+    """Split and key what Dynamo captured; `options` are Inductor's configuration patches.
+
+    `module` stays as it is. Raises Unsupported, with the reason, for a graph that is to be left alone.
+    """
+    refuse_untouchable(module, inputs)
+    target = current_target(_device_types(module))
+    named_options = canonical_options(options or {})
+    split = split_graph(module, splitting_ops)
+    fingerprint = target.fingerprint
+    fixed = fixed_size(example_inputs(module))
+    pieces = tuple(_piece(part, fixed, fingerprint, named_options) for part in split.pieces)
+    digests = {piece.part.name: piece.key for piece in pieces}
+    for part in split.parts:
+        if part.attention:
+            digests[part.name] = canonicalise_attention(part.module, part.inputs()).digest
+    outer = canonicalise(split.outer, example_inputs(split.outer), digests)
+    return CapturedGraph(split, pieces, target, named_options, outer, shape_of(outer.form, fixed))
+
+
+def _piece(part: Part, fixed: int | None, fingerprint: str, options: dict[str, str]) -> Piece:
+    inputs = part.inputs()
+    refuse_aliased_mutation(part.module, inputs)
+    canonical = canonicalise(part.module, inputs)
+    shape = shape_of(canonical.form, fixed)
+    key = artifact_key(
+        graph_digest=canonical.digest,
+        shape=shape,
+        backend=BACKEND,
+        options=options,
+        target_fingerprint=fingerprint,
+    )
+    return Piece(part, canonical, shape, key)
+
+
+def _device_types(module: torch.fx.GraphModule) -> set[str]:
+    """Return the types of the devices that a graph computes on."""
+    found = {device.type for node in module.graph.nodes for device in _devices(node)}
+    if "meta" in found:
+        raise Unsupported("the graph computes on the meta device")
+    return found or {"cpu"}
+
+
+def _devices(node: torch.fx.Node) -> Iterable[torch.device]:
+    value = node.meta.get("example_value")
+    for item in value if isinstance(value, (list, tuple)) else (value,):
+        if isinstance(item, torch.Tensor):
+            yield item.device
+
+
+def holds_here(captured: CapturedGraph, key: str, guards: Sequence[str]) -> bool:
+    """Whether the conditions that compiling a piece added are true of this capture; if so, Dynamo guards on
+    them.
+    """
+    for piece in captured.pieces:
+        if piece.key != key or not guards:
+            continue
+        env = torch_private.shape_env_of(piece.part.inputs())
+        for guard in guards:
+            if env is None or not torch_private.holds(
+                env, decode(json.loads(guard), piece.canonical.symbols)
+            ):
+                return False
+    return True

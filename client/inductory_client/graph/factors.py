@@ -1,0 +1,130 @@
+"""The factors of this machine and its software: what else than the graph decides the code."""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+import sys
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from inductory_client.contract.target import Target
+
+from . import torch_private
+from .unsupported import Unsupported
+
+# What GCC's -march=native may turn into instructions; the rest of /proc/cpuinfo's flags is about the kernel,
+# mitigations and virtualisation, and differs between machines that run the same code.
+_ISA_FLAG = re.compile(
+    r"abm|adx|aes|amx_\w+|asimd\w*|avx\w*|bf16|bmi[12]|cldemote|clflushopt|clwb|cmov|cx16|enqcmd|f16c|fma\w*|fp16|"
+    r"fphp|gfni|i8mm|lahf_lm|lzcnt|mmx|movbe|movdir\w+|pclmulqdq|pku|pni|popcnt|prefetch\w*|ptwrite|rdpid|rdrand|rdseed|"
+    r"serialize|sha_ni|sha\d*|sse\w*|ssse3|sve\w*|tbm|vaes|vpclmulqdq|waitpkg|xop|xsave\w*"
+)
+
+
+def current_target(device_types: Iterable[str]) -> Target:
+    """Return the target of this process for graphs on `device_types`. Raises Unsupported for a device it
+    can't describe.
+
+    Grad mode isn't among the factors: pieces are compiled and keyed without gradients, and graphs that need
+    them aren't touched. The device's own factors are there only for the devices that a graph uses.
+    """
+    factors = dict(_software())
+    for device in sorted(set(device_types)):
+        factors.update(_device(device))
+        factors.update(_autocast(device))
+    factors.update(_modes())
+    factors.update(_configuration())
+    return Target(factors)
+
+
+@cache
+def _software() -> dict[str, str]:
+    return {
+        "torch.version": str(torch.__version__),
+        "torch.key": torch_private.torch_key(),
+        "triton.key": torch_private.triton_key(),
+        "python.version": platform.python_version(),
+        "python.abi": sys.implementation.cache_tag or sys.implementation.name,
+        "machine": f"{sys.platform}-{platform.machine()}",
+        "libc": "-".join(platform.libc_ver()),
+    }
+
+
+def _device(device: str) -> dict[str, str]:
+    if device == "cpu":
+        return {
+            "cpu.capability": torch.backends.cpu.get_cpu_capability(),
+            "cpu.features": _cpu_features(),
+            # Inductor bakes it into parallel regions, and makes none for one thread.
+            "cpu.threads": str(torch.get_num_threads()),
+        }
+    raise Unsupported(f"graphs on {device!r} aren't keyed yet")
+
+
+@cache
+def _cpu_features() -> str:
+    """Return the instruction-set extensions of this CPU: native files are compiled for all that it has."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    flags = next((line.partition(":")[2] for line in lines if line.startswith(("flags", "Features"))), "")
+    return " ".join(sorted({flag for flag in flags.split() if _ISA_FLAG.fullmatch(flag)}))
+
+
+def _autocast(device: str) -> dict[str, str]:
+    if not torch.is_autocast_enabled(device):
+        return {}
+    return {f"autocast.{device}": str(torch.get_autocast_dtype(device))}
+
+
+def _modes() -> dict[str, str]:
+    """Return what else may be switched in a process and changes code; most of it stands at its default."""
+    modes: dict[str, Any] = {
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "deterministic.fill": torch_private.fills_uninitialised_memory(),
+        "matmul.precision": torch.get_float32_matmul_precision(),
+        "default.dtype": str(torch.get_default_dtype()),
+        "mkldnn": torch.backends.mkldnn.enabled,
+    }
+    return {name: str(value) for name, value in modes.items()}
+
+
+def _configuration() -> dict[str, str]:
+    changed = {name: _text(value) for name, value in torch_private.config_differences().items()}
+    for name, custom_pass in torch_private.custom_passes().items():
+        changed[f"pass.{name}"] = _pass_uuid(name, custom_pass)
+    return changed
+
+
+def _pass_uuid(name: str, custom_pass: Any) -> str:
+    uuid = custom_pass.uuid() if callable(getattr(custom_pass, "uuid", None)) else None
+    if uuid is None:
+        raise Unsupported(f"the custom pass {name} doesn't say who it is (it needs a uuid())")
+    return uuid.hex() if isinstance(uuid, bytes) else str(uuid)
+
+
+def _text(value: Any) -> str:
+    """Return a setting's value as text that is equal in every process. Raises Unsupported for what has
+    none.
+    """
+    try:
+        return json.dumps(value, sort_keys=True)
+    except (TypeError, ValueError):
+        text = repr(value)
+        if " at 0x" in text:
+            raise Unsupported(
+                f"a setting of torch holds {type(value).__name__}, which can't be keyed"
+            ) from None
+        return text
+
+
+def canonical_options(options: dict[str, Any]) -> dict[str, str]:
+    """Return compile options as they stand in a key. Raises Unsupported."""
+    return {name: _text(value) for name, value in sorted(options.items())}

@@ -1,0 +1,50 @@
+"""Graphs that must not be touched: told before any work is done, with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+import torch.fx
+
+from .unsupported import Unsupported
+
+
+def refuse_untouchable(module: torch.fx.GraphModule, inputs: Sequence[Any]) -> None:
+    """Raise Unsupported for a graph that can't be split and shared safely."""
+    if torch.is_grad_enabled() and any(isinstance(v, torch.Tensor) and v.requires_grad for v in inputs):
+        raise Unsupported(
+            "gradients are wanted; call the model under torch.no_grad() or torch.inference_mode()"
+        )
+    if not any(node.op in ("call_function", "call_method", "call_module") for node in module.graph.nodes):
+        raise Unsupported("the graph computes nothing")
+
+
+def refuse_aliased_mutation(module: torch.fx.GraphModule, inputs: Sequence[Any]) -> None:
+    """Raise Unsupported where a piece writes to an input that shares its memory with another one.
+
+    What is right then depends on how they overlap, which the canonical form doesn't say.
+    """
+    if not any(True for node in module.graph.nodes for _ in _written(node)):
+        return
+    placeholders = [node for node in module.graph.nodes if node.op == "placeholder"]
+    storages: dict[Any, int] = {}
+    for node, value in zip(placeholders, inputs, strict=True):
+        if isinstance(value, torch.Tensor):
+            storage = value.untyped_storage()
+            storages[storage] = storages.get(storage, 0) + 1
+    if any(count > 1 for count in storages.values()):
+        raise Unsupported("a piece writes to its inputs, and some of them share memory")
+
+
+def _written(node: torch.fx.Node) -> Iterable[torch.fx.Node]:
+    """Yield the nodes whose values `node` may write to."""
+    if node.op == "call_method" and str(node.target).endswith("_") and not str(node.target).endswith("__"):
+        yield from node.all_input_nodes[:1]
+    elif node.op == "call_function":
+        name = getattr(node.target, "__name__", "")
+        schema = getattr(node.target, "_schema", None)
+        in_place = name.endswith("_") or name in ("setitem", "iadd", "imul", "isub", "itruediv", "ifloordiv")
+        if in_place or "out" in node.kwargs or (schema is not None and schema.is_mutable):
+            yield from node.all_input_nodes

@@ -1,0 +1,54 @@
+"""Reports: what became of each captured graph, for people, demonstrations and benchmarks."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Literal
+
+Outcome = Literal["loaded", "compiled", "stock"]
+
+_KEPT_MAX = 1000
+
+
+@dataclass
+class GraphReport:
+    """One captured graph. Seconds are of this graph alone."""
+
+    outcome: Outcome = "stock"
+    """loaded: nothing was compiled; compiled: some pieces were; stock: left to stock Inductor."""
+    reason: str = ""
+    """Why it was left to stock Inductor, or what the store's trouble was."""
+    name: str = ""
+    submodules: int = 0
+    """All parts of the split, attention included."""
+    pieces: int = 0
+    """Those that are compiled."""
+    unique: int = 0
+    hits: int = 0
+    compiled: int = 0
+    bytes_raw: int = 0
+    """Uncompressed bytes of the payloads and native files that were loaded or made."""
+    bytes_moved: int = 0
+    """Bytes that travelled, packed."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """By step: capture (split and keys), fetch, verify (a part of fetch), load, compile."""
+    manifest: str | None = None
+    build: str | None = None
+    keys: tuple[str, ...] = ()
+
+
+_LOCK = threading.Lock()
+_REPORTS: deque[GraphReport] = deque(maxlen=_KEPT_MAX)
+
+
+def keep(report: GraphReport) -> None:
+    with _LOCK:
+        _REPORTS.append(report)
+
+
+def reports() -> tuple[GraphReport, ...]:
+    """Return the reports of this process, oldest first; the last thousand are kept."""
+    with _LOCK:
+        return tuple(_REPORTS)

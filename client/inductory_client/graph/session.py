@@ -1,0 +1,223 @@
+"""A session: the graphs of one process under one set of settings, from capture to callable.
+
+The unit is one captured graph. All its pieces are there before the first is loaded; missing ones are
+compiled; if any load fails, all are dropped and the graph is compiled. Whatever goes wrong, it ends in stock
+Inductor, here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.fx
+
+from inductory_client.client import Client
+from inductory_client.contract.build import BuildEntry
+from inductory_client.contract.errors import CompilerAbsent, InductoryError, LoadFailed, PieceMissing
+from inductory_client.contract.wire import ArtifactWanted, Event, EventKind
+from inductory_client.fetch import Piece as FetchedPiece
+from inductory_client.publication import ManifestDraft, Publication
+from inductory_client.settings import Settings
+from inductory_client.trouble import log, warn_once
+
+from . import torch_private
+from .captured import CapturedGraph, Piece, capture, holds_here
+from .compiling import Compiled, compiler
+from .identity import ModelIdentity, build_of, identify
+from .load import LoadedPiece, load_piece
+from .readable import documents
+from .report import GraphReport, keep
+from .unsupported import Unsupported
+from .wiring import wire
+
+_SESSIONS: dict[Settings, Session] = {}
+_LOCK = threading.Lock()
+
+
+def session(settings: Settings) -> Session:
+    """Return this process's session under `settings`."""
+    with _LOCK:
+        if settings not in _SESSIONS:
+            _SESSIONS[settings] = Session(settings)
+        return _SESSIONS[settings]
+
+
+class Session:
+    """Safe for threads as far as Dynamo is: it captures one graph at a time."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.client = Client(settings)
+        self._pulled = settings.build is None
+
+    def compile_graph(
+        self, module: torch.fx.GraphModule, inputs: Sequence[Any], patches: dict[str, Any]
+    ) -> Callable[..., Any]:
+        """Return a callable for `module`. Raises PieceMissing under the policy `error`, and what stock
+        Inductor raises.
+        """
+        report = GraphReport(name=_name())
+        keep(report)
+        if self.settings.disabled:
+            report.reason = "disabled by INDUCTORY_DISABLED"
+            return torch_private.stock_compile(module, inputs, patches)  # type: ignore[no-any-return]
+        try:
+            return _Graph(self, report, patches).callable(module, inputs)
+        except PieceMissing:
+            raise
+        except Unsupported as refusal:
+            report.reason = str(refusal)
+            warn_once(f"stock:{refusal}", "a graph is left to stock Inductor: %s", refusal)
+        except Exception as error:
+            report.reason = f"{type(error).__name__}: {error}"
+            warn_once(
+                f"stock:{type(error).__name__}", "a graph is left to stock Inductor after %s", report.reason
+            )
+            log.debug("what went wrong", exc_info=True)
+        report.outcome = "stock"
+        self.record("fallback", reason=report.reason[:200])
+        return torch_private.stock_compile(module, inputs, patches)  # type: ignore[no-any-return]
+
+    def record(
+        self, kind: EventKind, *, artifact: str | None = None, seconds: float = 0.0, reason: str = ""
+    ) -> None:
+        event = Event(kind=kind, at=time.time(), seconds=seconds, artifact=artifact, reason=reason)
+        self.client.telemetry.record(event)
+
+    def pull_build(self) -> None:
+        """Bring the build that the settings name into the local CAS, once."""
+        if self._pulled or self.settings.build is None:
+            return
+        self._pulled = True
+        try:
+            with self.client.budget.waiting() as deadline:
+                self.client.pull_build(self.settings.build, deadline)
+        except InductoryError as error:
+            warn_once("pull", "the build %s isn't pulled: %s", self.settings.build, error)
+
+
+class _Graph:
+    """One captured graph on its way to a callable."""
+
+    def __init__(self, session: Session, report: GraphReport, patches: dict[str, Any]) -> None:
+        self.session = session
+        self.report = report
+        self.patches = patches
+
+    def callable(self, module: torch.fx.GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
+        settings = self.session.settings
+        with self._step("capture"):
+            graph = capture(module, inputs, options=self.patches, splitting_ops=settings.splitting_ops)
+        self._describe(graph)
+        self.session.pull_build()
+        loaded = self._load(graph, self._fetch(graph))
+        compiled = self._compile(graph, {k: p for k, p in graph.unique.items() if k not in loaded})
+        calls = loaded | {key: result.call for key, result in compiled.items()}
+        wired = wire(graph.split, {piece.part.name: calls[piece.key] for piece in graph.pieces})
+        self.report.outcome = "compiled" if compiled else "loaded"
+        if compiled or self.report.bytes_moved:
+            self._publish(graph, compiled)
+        log.info(
+            "%s: %d pieces, %d loaded, %d compiled", self.report.name, len(calls), len(loaded), len(compiled)
+        )
+        return wired
+
+    def _describe(self, graph: CapturedGraph) -> None:
+        self.report.submodules = len(graph.split.parts)
+        self.report.pieces = len(graph.pieces)
+        self.report.unique = len(graph.unique)
+        self.report.keys = tuple(graph.unique)
+
+    def _fetch(self, graph: CapturedGraph) -> Mapping[str, FetchedPiece]:
+        wanted = [ArtifactWanted(key=key, graph_digest=p.canonical.digest) for key, p in graph.unique.items()]
+        fetched = self.session.client.fetch(wanted, graph.target)
+        self.report.seconds |= {"fetch": fetched.seconds, "verify": fetched.verify_seconds}
+        self.report.hits = len(fetched.pieces)
+        self.report.bytes_moved = fetched.bytes_moved
+        if fetched.error is not None:
+            self.report.reason = str(fetched.error)
+        for miss in fetched.misses:
+            if miss.nearest is not None and miss.nearest.differences:
+                log.info("nearest to %s: %s", miss.key, "; ".join(map(str, miss.nearest.differences)))
+        return fetched.pieces
+
+    def _load(self, graph: CapturedGraph, pieces: Mapping[str, FetchedPiece]) -> dict[str, LoadedPiece]:
+        """Load what was fetched: all of it, or after any failure nothing."""
+        loaded: dict[str, LoadedPiece] = {}
+        with self._step("load"):
+            for key, piece in pieces.items():
+                subject = piece.artifact.subject
+                started = time.perf_counter()
+                try:
+                    if not holds_here(graph, key, subject.guards):
+                        raise LoadFailed("the artifact was compiled for other sizes than these")
+                    loaded[key] = load_piece(subject, piece.blobs, graph.target)
+                except InductoryError as error:
+                    warn_once(f"load:{error.code}", "a graph is compiled, though it was found: %s", error)
+                    self.session.record("refused", artifact=key, reason=error.code)
+                    return {}
+                self.session.record("load", artifact=key, seconds=time.perf_counter() - started)
+                self.report.bytes_raw += sum(descriptor.size for descriptor in subject.loaded)
+        return loaded
+
+    def _compile(self, graph: CapturedGraph, missing: Mapping[str, Piece]) -> dict[str, Compiled]:
+        if not missing:
+            return {}
+        if self.session.settings.on_miss == "error":
+            raise PieceMissing(
+                f"{len(missing)} of {len(graph.unique)} pieces aren't in the store: {sorted(missing)}"
+            )
+        with self._step("compile"):
+            try:
+                compiled = compiler()(missing, graph.target, self.patches, graph.options)
+            except CompilerAbsent as error:
+                raise Unsupported(str(error)) from error
+        for key, result in compiled.items():
+            if not holds_here(graph, key, result.guards):
+                raise Unsupported("the code that was compiled holds for other sizes than these")
+            self.session.record("compile", artifact=key, seconds=result.seconds)
+            self.report.bytes_raw += sum(item.size for item in result.draft.subject.loaded)
+        self.report.compiled = len(compiled)
+        return compiled
+
+    def _publish(self, graph: CapturedGraph, compiled: Mapping[str, Compiled]) -> None:
+        """Hand over what was compiled, the graph's manifest, and its place in the model's build."""
+        manifest = ManifestDraft(
+            graph_digest=graph.outer.digest,
+            guards_digest=graph.guards_digest,
+            submodules=len(graph.split.parts),
+            entries=graph.entries,
+            documents=documents(graph),
+        )
+        self.report.manifest = manifest.manifest.id
+        entry = BuildEntry(name=self.report.name, manifest=self.report.manifest)
+        build = build_of(_identity(graph), self.session.settings, graph.target, (entry,))
+        self.report.build = build.key
+        drafts = tuple(result.draft for result in compiled.values())
+        self.session.client.publisher.submit(Publication(artifacts=drafts, manifest=manifest, build=build))
+
+    @contextmanager
+    def _step(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.report.seconds[name] = time.perf_counter() - started
+
+
+def _identity(graph: CapturedGraph) -> ModelIdentity:
+    module = torch_private.traced_module()
+    if module is not None:
+        return identify(module)
+    # A function without a module: all that is known of it is what was captured.
+    return ModelIdentity("function", graph.outer.digest, graph.outer.digest)
+
+
+def _name() -> str:
+    module = torch_private.traced_module()
+    return f"{type(module).__name__}.forward" if module is not None else torch_private.capture_name()

@@ -1,0 +1,58 @@
+"""`torch.compile(model, backend="inductory")`: found by its entry point, configured by INDUCTORY_* or
+`options`.
+
+    torch.compile(model, backend="inductory", options={"model": "qwen3", "on_miss": "error"})
+
+`options` are settings by name (see `Settings`), and `config_patches`, Inductor's own. Gradients, graphs that
+depend on data, and whatever else can't be shared safely go to stock Inductor.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from inductory_client.settings import Settings
+
+
+def inductory(
+    module: Any,
+    example_inputs: Sequence[Any],
+    *,
+    options: dict[str, Any] | None = None,
+    mode: str | None = None,
+) -> Callable[..., Any]:
+    """Return a callable for a captured graph, loaded from the store where it can be. A Dynamo backend.
+
+    Raises BadSettings for an unknown option, and PieceMissing where `on_miss` is `error`; nothing else of
+    ours.
+    """
+    from inductory_client.graph.session import session
+
+    given = dict(options or {})
+    patches = given.pop("config_patches", None) or {}
+    settings = _settings(given)
+    return session(settings).compile_graph(module, example_inputs, patches | _patches_of_mode(mode))
+
+
+_KNOWN: dict[tuple[tuple[str, str], ...], Settings] = {}
+_LOCK = threading.Lock()
+
+
+def _settings(overrides: dict[str, Any]) -> Settings:
+    """Read the settings once for each set of overrides, not once for each graph."""
+    key = tuple(sorted((name, repr(value)) for name, value in overrides.items()))
+    with _LOCK:
+        if key not in _KNOWN:
+            _KNOWN[key] = Settings.load(**overrides)
+        return _KNOWN[key]
+
+
+def _patches_of_mode(mode: str | None) -> dict[str, Any]:
+    """Return the Inductor settings that torch.compile's `mode` stands for."""
+    if mode is None or mode == "default":
+        return {}
+    from inductory_client.graph import torch_private
+
+    return torch_private.mode_patches(mode)
