@@ -35,9 +35,10 @@ def create_app(settings: StoreSettings, blobs_at: BlobStore | None = None) -> Fa
     app = FastAPI(title="Inductory", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.store = store
     app.state.uploads = anyio.CapacityLimiter(settings.uploads_max)
-    install_problems(app)
-    for part in (blobs, artifacts, manifests, builds, events, health, page):
-        app.include_router(part.router)
+    routers = [part.router for part in (blobs, artifacts, manifests, builds, events, health, page)]
+    for router in routers:
+        app.include_router(router)
+    install_problems(app, [route for router in routers for route in router.routes])
     app.openapi = openapi_of(app)  # type: ignore[method-assign]
     return app
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from inductory_client.contract import wire
 from inductory_client.contract.errors import InductoryError, Malformed, MethodNotAllowed, NotFound, TooLarge
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Route
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:inductory:problem:"
@@ -33,10 +36,19 @@ def problem_response(error: InductoryError, headers: dict[str, str] | None = Non
     )
 
 
-def install_problems(app: FastAPI) -> None:
-    """Make every error of `app` a Problem."""
+def install_problems(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
+    """Make every error of `app`, which has these routes, a Problem."""
+
+    async def http(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        found = _HTTP_ERRORS.get(error.status_code, Malformed if error.status_code < 500 else InductoryError)
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            headers["Allow"] = _allowed(routes, request.url.path)
+        return problem_response(found(), headers)
+
     app.add_exception_handler(InductoryError, _ours)
-    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(Exception, _unforeseen)
 
@@ -46,10 +58,10 @@ async def _ours(_: Request, error: Exception) -> Response:
     return problem_response(error)
 
 
-async def _http(_: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    found = _HTTP_ERRORS.get(error.status_code, Malformed if error.status_code < 500 else InductoryError)
-    return problem_response(found(), dict(error.headers or {}))
+def _allowed(routes: Sequence[BaseRoute], path: str) -> str:
+    """Return the methods of an address: Starlette would name those of the first of its routes only."""
+    matching = [each for each in routes if isinstance(each, Route) and each.path_regex.match(path)]
+    return ", ".join(sorted({method for each in matching for method in each.methods or ()}))
 
 
 async def _validation(_: Request, error: Exception) -> Response:

@@ -29,7 +29,7 @@ from .answers import (
 )
 from .documented import gives, takes
 
-router = APIRouter(prefix="/v1", tags=["artifacts"])
+router = APIRouter(prefix="/v1", tags=["artifacts"], default_response_class=Response)
 
 _FILTERS = ("shape", "submodule_index", "backend", "model", "target", "digest", "build", "manifest", "scheme")
 

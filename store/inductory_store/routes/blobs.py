@@ -23,7 +23,7 @@ from .body import body_chunks, content_length, whole_number
 from .documented import BLOB, gives, takes
 from .ranges import parse_range
 
-router = APIRouter(prefix="/v1", tags=["blobs"])
+router = APIRouter(prefix="/v1", tags=["blobs"], default_response_class=Response)
 
 _FOREVER = "public, max-age=31536000, immutable"
 

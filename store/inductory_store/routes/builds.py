@@ -29,7 +29,7 @@ from .answers import (
 )
 from .documented import BUNDLE, TEXT, gives, takes
 
-router = APIRouter(prefix="/v1", tags=["builds"])
+router = APIRouter(prefix="/v1", tags=["builds"], default_response_class=Response)
 
 _READABLE = {"X-Content-Type-Options": "nosniff"}
 

@@ -12,7 +12,7 @@ from inductory_store.operations.record_events import record_events
 from .answers import DEFAULT_NAMESPACE, NamespaceQuery, answer, namespace_of, received, store_of
 from .documented import gives, takes
 
-router = APIRouter(prefix="/v1", tags=["events"])
+router = APIRouter(prefix="/v1", tags=["events"], default_response_class=Response)
 
 
 @router.post("/events", **takes(Events), responses=gives(EventsStored))

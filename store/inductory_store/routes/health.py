@@ -10,7 +10,7 @@ from inductory_store.operations.check_health import check_health
 from .answers import answer, store_of
 from .documented import gives
 
-router = APIRouter(tags=["health"])
+router = APIRouter(tags=["health"], default_response_class=Response)
 
 
 @router.get("/healthz", responses={200: {"description": "The process answers"}})

@@ -21,7 +21,7 @@ from .answers import (
 )
 from .documented import gives, takes
 
-router = APIRouter(prefix="/v1", tags=["manifests"])
+router = APIRouter(prefix="/v1", tags=["manifests"], default_response_class=Response)
 
 
 @router.put("/manifests/{id}", **takes(Manifest), responses=gives(ManifestStored, 201, 200))

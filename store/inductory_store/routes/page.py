@@ -9,7 +9,7 @@ from inductory_store.operations.overview import overview
 
 from .answers import store_of
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, default_response_class=Response)
 
 _HEADERS = {
     "Cache-Control": "no-store",
