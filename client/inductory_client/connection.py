@@ -141,9 +141,10 @@ def open_socket(host: str, port: int, context: ssl.SSLContext | None, deadline: 
     )
     try:
         thread.start()
-    except RuntimeError as error:  # the interpreter is on its way out
-        _opening.release()
-        raise StoreUnavailable("no connection can be opened any more") from error
+    except RuntimeError:
+        # The interpreter is on its way out and starts no threads, while the last uploads are sent. Their own
+        # thread opens the connection; the exit doesn't wait for it longer than it wants to.
+        thread.run()
     if not opening.done.wait(seconds):
         opening.abandon()
         raise DeadlineExceeded(f"{host}:{port} didn't take the connection before the deadline")

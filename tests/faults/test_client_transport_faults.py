@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+from types import SimpleNamespace
 
 import pytest
 from client_samples import FakeClock
@@ -157,6 +158,22 @@ def test_a_name_that_takes_for_ever_to_look_up(monkeypatch: pytest.MonkeyPatch) 
         assert connection._opening.acquire(timeout=LONG_S), "what was left behind ends some time"
     for _ in range(connection.OPENING_MAX):
         connection._opening.release()
+
+
+def test_connections_open_while_the_interpreter_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From Python 3.12 on no thread starts any more then, and uploads are still to be finished."""
+    with Misbehaving(blob(DATA)) as server:
+        store = HttpStore(server.url)
+        monkeypatch.setattr(
+            connection, "threading", SimpleNamespace(**{**vars(threading), "Thread": _Unstartable})
+        )
+        assert store.get_blob(DIGEST, len(DATA)) == DATA
+        store.close()
+
+
+class _Unstartable(threading.Thread):
+    def start(self) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
 
 
 @pytest.mark.parametrize(
