@@ -114,7 +114,10 @@ def test_the_older_form_names_inductors_own_files(tmp_path: Path) -> None:
     }
     write(rank / "backbone" / PARTS_LIST, repr(lines))
     found = read(root)
-    (draft,) = (draft for publication in found.publications for draft in publication.artifacts)
+    (publication,) = found.publications
+    assert publication.manifest is not None
+    assert len(publication.manifest.files) == found.files == 7
+    (draft,) = publication.artifacts
     assert (draft.shape, draft.scheme_key, draft.blobs[0].data) == (None, "fxhash", b"generated")
 
 

@@ -42,6 +42,10 @@ class PartFolder:
     def path(self) -> str:
         return f"{self.hash}/{self.rank}/{self.prefix}"
 
+    def holds(self, name: str) -> bool:
+        """Whether the relative path `name` lies in here."""
+        return name.startswith(f"{self.path}/")
+
 
 def locate(folder: Path) -> Tree:
     """Find the cache in `folder`: a VLLM_CACHE_ROOT, its torch_compile_cache, or one hash folder below that.
