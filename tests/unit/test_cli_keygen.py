@@ -34,11 +34,15 @@ def test_a_key_is_made_and_trusted_here(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_a_key_is_never_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    keygen(tmp_path)
-    before = (tmp_path / "key.pem").read_bytes()
-    assert keygen(tmp_path) == 2
-    assert "--force" in capsys.readouterr().err
+    keygen(tmp_path, "--json")
+    before, made = (tmp_path / "key.pem").read_bytes(), json.loads(capsys.readouterr().out)
+    assert keygen(tmp_path, "--json") == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (made["created"], shown["created"]) == (True, False)
+    assert shown == {**made, "created": False}
     assert (tmp_path / "key.pem").read_bytes() == before
+    keygen(tmp_path)
+    assert "--force" in capsys.readouterr().out
 
 
 def test_force_keeps_the_old_one_aside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -51,6 +55,12 @@ def test_force_keeps_the_old_one_aside(tmp_path: Path, capsys: pytest.CaptureFix
     assert (tmp_path / "key.pem").read_bytes() != old
     signer = load_signing_key(Settings.load({}, config_dir=tmp_path), create=False)
     assert read_public(tmp_path / "key.pub") == (signer.public_key,)
+
+
+def test_a_damaged_key_is_an_error_and_stays(tmp_path: Path) -> None:
+    (tmp_path / "key.pem").write_text("damaged")
+    assert keygen(tmp_path) == 2
+    assert (tmp_path / "key.pem").read_text() == "damaged"
 
 
 def test_a_comment_is_one_line(tmp_path: Path) -> None:

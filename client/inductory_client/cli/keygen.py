@@ -10,7 +10,7 @@ from typing import Any
 
 from inductory_client.contract.errors import BadSettings
 from inductory_client.keyfiles import KEY_NAME, PUBLIC_NAME, TRUSTED_NAME, make_folder, public_line, write_new
-from inductory_client.trust import SigningKey
+from inductory_client.trust import SigningKey, load_signing_key
 
 from .exit_code import ExitCode
 from .options import add_settings_options, settings_of
@@ -27,31 +27,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
-    folder = settings_of(arguments).config_dir
+    """Idempotent: where there is a key, it is shown, and replaced only with --force."""
+    settings = settings_of(arguments)
+    folder = settings.config_dir
     comment = arguments.comment or f"inductory@{os.uname().nodename}"
     if not comment.isprintable():
         raise BadSettings("a comment is one line of text")
-    if (folder / KEY_NAME).exists() and not arguments.force:
-        raise BadSettings(
-            f"there is a key already: {folder / KEY_NAME}; --force makes a new one and keeps it"
-        )
-    aside = _put_aside(folder)
-    key = SigningKey.generate()
-    line = public_line(key.public_key, comment)
-    make_folder(folder)
-    if not write_new(folder / KEY_NAME, key.to_pem(), 0o600):
-        raise BadSettings(f"another process made {folder / KEY_NAME} just now; nothing was changed")
-    write_new(folder / PUBLIC_NAME, line.encode(), 0o644)
+    makes = arguments.force or not (folder / KEY_NAME).exists()
+    aside = _put_aside(folder) if makes else []
+    key = _make(folder, comment) if makes else load_signing_key(settings)
     value: dict[str, Any] = {
+        "created": makes,
         "private_key": str(folder / KEY_NAME),
         "public_key": str(folder / PUBLIC_NAME),
-        "line": line.strip(),
+        "line": (folder / PUBLIC_NAME).read_text().strip(),
         "signer": key.signer,
         "trusted_folder": str(folder / TRUSTED_NAME),
         "kept_aside": [str(path) for path in aside],
     }
     output.result(value, _text(value))
     return ExitCode.FINE
+
+
+def _make(folder: Path, comment: str) -> SigningKey:
+    key = SigningKey.generate()
+    make_folder(folder)
+    if not write_new(folder / KEY_NAME, key.to_pem(), 0o600):
+        raise BadSettings(f"another process made {folder / KEY_NAME} just now; nothing was changed")
+    write_new(folder / PUBLIC_NAME, public_line(key.public_key, comment).encode(), 0o644)
+    return key
 
 
 def _put_aside(folder: Path) -> list[Path]:
@@ -72,8 +76,9 @@ def _text(value: dict[str, Any]) -> str:
         ("signer", value["signer"]),
     ]
     pairs += [("kept aside", path) for path in value["kept_aside"]]
+    made = "" if value["created"] else "This machine has a key already; --force makes a new one.\n\n"
     return (
-        f"{facts(pairs)}\n\n{value['line']}\n\n"
-        f"This machine trusts its own key. To have others load what it publishes, put that line into a\n"
+        f"{made}{facts(pairs)}\n\n{value['line']}\n\n"
+        "This machine trusts its own key. To have others load what it publishes, put that line into a\n"
         f"file {value['trusted_folder']}/NAME.pub over there."
     )
