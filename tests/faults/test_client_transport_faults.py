@@ -308,6 +308,16 @@ def test_a_kept_connection_that_was_closed_is_replaced() -> None:
         assert len(server.asked) == 3
 
 
+def test_nonsense_opens_the_breaker_too() -> None:
+    with Misbehaving(always(answer(b"<html>a captive portal</html>"))) as server:
+        store = HttpStore(server.url, breaker=CircuitBreaker(2, 15.0, FakeClock()))
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable, match="nonsense"):
+                store.builds()
+        with pytest.raises(BreakerOpen):
+            store.builds()
+
+
 def test_a_failing_store_is_left_alone_and_then_asked_again() -> None:
     clock = FakeClock()
     good = threading.Event()
