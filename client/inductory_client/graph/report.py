@@ -9,7 +9,7 @@ from typing import Literal
 
 Outcome = Literal["loaded", "compiled", "stock"]
 
-_KEPT_MAX = 1000
+REPORTS_MAX = 1000
 
 
 @dataclass
@@ -40,7 +40,7 @@ class GraphReport:
 
 
 _LOCK = threading.Lock()
-_REPORTS: deque[GraphReport] = deque(maxlen=_KEPT_MAX)
+_REPORTS: deque[GraphReport] = deque(maxlen=REPORTS_MAX)
 
 
 def keep(report: GraphReport) -> None:

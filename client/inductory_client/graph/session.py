@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -31,7 +32,7 @@ from .compiling import Compiled, compiler
 from .identity import ModelIdentity, build_of, identify
 from .load import LoadedPiece, load_piece
 from .readable import documents
-from .report import GraphReport, keep
+from .report import REPORTS_MAX, GraphReport, keep
 from .unsupported import Unsupported
 from .wiring import wire
 
@@ -50,10 +51,13 @@ def session(settings: Settings) -> Session:
 class Session:
     """Safe for threads as far as Dynamo is: it captures one graph at a time."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, hand_over: Callable[[Publication], object] | None = None) -> None:
+        """`hand_over` takes what is to be published; by default that happens in the background."""
         self.settings = settings
         self.client = Client(settings)
-        self._pulled = settings.build is None
+        self.client.prefetch()
+        self.hand_over = hand_over or self.client.publisher.submit
+        self.reports: deque[GraphReport] = deque(maxlen=REPORTS_MAX)
 
     def compile_graph(
         self, module: torch.fx.GraphModule, inputs: Sequence[Any], patches: dict[str, Any]
@@ -63,6 +67,7 @@ class Session:
         """
         report = GraphReport(name=_name())
         keep(report)
+        self.reports.append(report)
         if self.settings.disabled:
             report.reason = "disabled by INDUCTORY_DISABLED"
             return torch_private.stock_compile(module, inputs, patches)  # type: ignore[no-any-return]
@@ -89,17 +94,6 @@ class Session:
         event = Event(kind=kind, at=time.time(), seconds=seconds, artifact=artifact, reason=reason)
         self.client.telemetry.record(event)
 
-    def pull_build(self) -> None:
-        """Bring the build that the settings name into the local CAS, once."""
-        if self._pulled or self.settings.build is None:
-            return
-        self._pulled = True
-        try:
-            with self.client.budget.waiting() as deadline:
-                self.client.pull_build(self.settings.build, deadline)
-        except InductoryError as error:
-            warn_once("pull", "the build %s isn't pulled: %s", self.settings.build, error)
-
 
 class _Graph:
     """One captured graph on its way to a callable."""
@@ -114,7 +108,6 @@ class _Graph:
         with self._step("capture"):
             graph = capture(module, inputs, options=self.patches, splitting_ops=settings.splitting_ops)
         self._describe(graph)
-        self.session.pull_build()
         loaded = self._load(graph, self._fetch(graph))
         compiled = self._compile(graph, {k: p for k, p in graph.unique.items() if k not in loaded})
         calls = loaded | {key: result.call for key, result in compiled.items()}
@@ -199,7 +192,7 @@ class _Graph:
         build = build_of(_identity(graph), self.session.settings, graph.target, (entry,))
         self.report.build = build.key
         drafts = tuple(result.draft for result in compiled.values())
-        self.session.client.publisher.submit(Publication(artifacts=drafts, manifest=manifest, build=build))
+        self.session.hand_over(Publication(artifacts=drafts, manifest=manifest, build=build))
 
     @contextmanager
     def _step(self, name: str) -> Iterator[None]:

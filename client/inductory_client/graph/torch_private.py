@@ -20,6 +20,7 @@ from typing import Any
 
 import sympy
 import torch
+import torch._dynamo
 import torch.fx
 from torch._dynamo.source import ConstantSource
 from torch._ops import OpOverload, OpOverloadPacket
@@ -44,6 +45,11 @@ def traced_module() -> torch.nn.Module | None:
         return None
     modules = [value for value in frame_locals.values() if isinstance(value, torch.nn.Module)]
     return modules[0] if modules else None
+
+
+def mark_dynamic(tensor: torch.Tensor, dimension: int, low: int, high: int | None) -> None:
+    """Have Dynamo capture one dimension of an input as a symbol of this range; None for no greatest value."""
+    torch._dynamo.mark_dynamic(tensor, dimension, min=None if high is None and low <= 2 else low, max=high)
 
 
 def capture_name() -> str:
