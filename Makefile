@@ -21,7 +21,6 @@ demo: $(READY) ## The main job: compile and publish a model, then load it all in
 	$(BIN)/python demo/main_job.py
 
 test: $(READY) ## Run all tests
-	@scripts/setup.sh servers chromium
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(READY) ## Check style (ruff) and types (mypy)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes a machine ready: `scripts/setup.sh` for the virtual environment, `scripts/setup.sh servers NAME...` for programs
-# that some tests and benchmarks start. Safe to repeat. As root on Debian, what is missing is installed; otherwise the
+# that benchmarks start. Safe to repeat. As root on Debian, what is missing is installed; otherwise the
 # script says what to install and stops.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -67,7 +67,6 @@ install_servers() {
     local name
     for name in "$@"; do
         case "$name" in
-            chromium) need_server chromium chromium ;;
             redis) need_server redis-server redis-server ;;
             *) fail "unknown server: $name" ;;
         esac

@@ -27,8 +27,8 @@ Run = Callable[..., dict[str, Any]]
 def caches(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The VLLM_CACHE_ROOT of both builds, unpacked.
 
-    The archives are too large for the repository and lie beside it, where somebody put them: a clone on its own
-    skips, and has the made-up folders of tests/unit.
+    The archives are too large for the repository and lie beside it, where somebody put them: a clone on its
+    own skips, and has the made-up folders of tests/unit.
     """
     if not DATA.is_dir():
         pytest.skip(f"the archives of vLLM's caches aren't in {DATA}")
