@@ -6,7 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -49,6 +50,13 @@ class StoreProcess:
     @property
     def _log_path(self) -> Path:
         return self.data_dir.parent / f"{self.data_dir.name}.log"
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Return once `condition` holds; fail where the process ends first, or a minute passes."""
+        until = time.monotonic() + 60
+        while not condition():
+            if self.process.poll() is not None or time.monotonic() > until:
+                raise RuntimeError("what was waited for never came")
 
     def kill(self) -> None:
         """End the process as a power cut would."""

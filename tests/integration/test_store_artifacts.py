@@ -106,6 +106,18 @@ def test_no_name_before_its_bytes(talk: Talk) -> None:
     problem(talk.put_artifact(artifact([lying])), 422, "size_mismatch")
 
 
+@pytest.mark.parametrize("shape", ["-1", "1" + "0" * 19, "[9,1]", "[-2,3]", "[1,2,3]", "true"])
+def test_a_shape_that_is_none(talk: Talk, shape: str) -> None:
+    """It would stand in SQL as a text that nobody can read back."""
+    good = talk.publish(b"payload")
+    captured = manifest([good])
+    for address, message in ((f"artifacts/{good.key}", good), (f"manifests/{captured.id}", captured)):
+        body = wire.encode(message).replace(b'"shape":[1,16384]', b'"shape":' + shape.encode())
+        answer = talk.http.put(f"/v1/{address}", content=body)
+        assert wire.decode(answer.content, wire.Problem).code in ("malformed", "key_mismatch")
+    assert talk.http.get("/v1/artifacts").status_code == 200
+
+
 def test_schemes_say_which_fields_they_have(talk: Talk) -> None:
     value = artifact([descriptor(b"payload")], scheme_key="a key of vLLM's")
     mixed = replace(value, subject=replace(value.subject, scheme="inductory"))

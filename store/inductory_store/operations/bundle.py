@@ -59,7 +59,7 @@ def _stream(store: Store, index: BundleIndex) -> Iterator[bytes]:
     yield packed
     frames = 1
     for each in blobs_of(index):
-        body, _ = read_packed(store, each.digest)
+        body, _ = read_packed(store, each.digest, each.size)
         # The header has a checksum of the whole frame, so a frame is in memory while it is sent.
         frame = body if isinstance(body, bytes) else b"".join(body)
         yield frame_header(each.digest, each.size, frame)

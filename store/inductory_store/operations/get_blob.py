@@ -32,25 +32,26 @@ class BlobHead:
 
 def find_blob(store: Store, digest: str) -> BlobHead:
     """Return a blob's sizes. Raises NotFound, and StorageFailed where it was promised and is gone."""
-    row = _promised(store, digest)
+    with store.catalog.read() as connection:
+        row = ready_blobs(connection, [digest]).get(digest)
+    if row is None:
+        raise NotFound(f"there is no blob {digest}")
     stat = store.blobs.stat(digest)
     if stat is None:
         raise _lost(store, digest)
     return BlobHead(digest, row.size, stat.packed_size)
 
 
-def read_blob(store: Store, digest: str, start: int, stop: int) -> Body:
-    """Return bytes `start` to `stop` (excluded) of a blob.
+def read_blob(store: Store, digest: str, size: int, start: int, stop: int) -> Body:
+    """Return bytes `start` to `stop` (excluded) of a blob that was promised with `size` bytes.
 
     Wrong bytes are never returned to the end: an iterator raises StorageFailed before its last chunk.
     """
-    size = _promised(store, digest).size
     return _body(store, digest, size, lambda chunks: unpacked(chunks, digest, size, start, stop))
 
 
-def read_packed(store: Store, digest: str) -> tuple[Body, int]:
+def read_packed(store: Store, digest: str, size: int) -> tuple[Body, int]:
     """Return a blob's zstd frame and its length, verified as by `read_blob`."""
-    size = _promised(store, digest).size
     file = _open(store, digest)
     packed_size = file.seek(0, 2)
     file.seek(0)
@@ -67,14 +68,6 @@ def small_packed(store: Store, row: BlobRow) -> bytes | None:
     except InductoryError as error:
         _damaged(store, row.digest, error)
         return None
-
-
-def _promised(store: Store, digest: str) -> BlobRow:
-    with store.catalog.read() as connection:
-        row = ready_blobs(connection, [digest]).get(digest)
-    if row is None:
-        raise NotFound(f"there is no blob {digest}")
-    return row
 
 
 def _open(store: Store, digest: str) -> BinaryIO:

@@ -21,4 +21,4 @@ def read_document(store: Store, namespace: str, key: str, manifest_id: str, name
         raise NotFound(
             f"the manifest has no document {name}; it has {', '.join(sorted(documents)) or 'none'}"
         )
-    return read_blob(store, found.digest, 0, found.size), found.size
+    return read_blob(store, found.digest, found.size, 0, found.size), found.size

@@ -80,7 +80,7 @@ def _get_packed(request: Request, head: BlobHead, headers: dict[str, str]) -> Re
     headers |= {"Content-Encoding": "zstd"}
     if request.method == "HEAD":
         return _answer(b"", head.packed_size, 200, headers)
-    body, packed_size = read_packed(store, head.digest)
+    body, packed_size = read_packed(store, head.digest, head.size)
     return _answer(body, packed_size, 200, headers)
 
 
@@ -96,7 +96,9 @@ def _get_bytes(request: Request, head: BlobHead, headers: dict[str, str]) -> Res
     start, stop = wanted or (0, head.size)
     if wanted is not None:
         headers |= {"Content-Range": f"bytes {start}-{stop - 1}/{head.size}"}
-    body = b"" if request.method == "HEAD" else read_blob(store_of(request), head.digest, start, stop)
+    body = (
+        b"" if request.method == "HEAD" else read_blob(store_of(request), head.digest, head.size, start, stop)
+    )
     return _answer(body, stop - start, 206 if wanted is not None else 200, headers)
 
 

@@ -1,0 +1,135 @@
+"""Bytes that rot or vanish at rest are never served, and come back when somebody publishes them again."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from inductory_client.contract import wire
+from inductory_client.contract.blob import pack
+from inductory_client.contract.bundle import read_frames
+from inductory_client.contract.digest import digest_of
+from inductory_client.contract.errors import Corrupt
+from store_messages import Talk, build, manifest, problem
+from store_process import StoreProcess
+
+SMALL = random.Random(1).randbytes(50_000)
+LARGE = random.Random(2).randbytes(12 << 20)
+"""Past what is verified before the first byte."""
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[StoreProcess]:
+    with StoreProcess(tmp_path / "store") as store:
+        yield store
+
+
+@pytest.fixture
+def talk(store: StoreProcess) -> Iterator[Talk]:
+    talk = Talk(store.url, "default")
+    yield talk
+    talk.http.close()
+
+
+def path_of(store: StoreProcess, data: bytes) -> Path:
+    digest = digest_of(data)
+    return store.data_dir / "cas" / "sha256" / digest[:2] / f"{digest}.zst"
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def flip(path: Path) -> None:
+    packed = bytearray(path.read_bytes())
+    packed[len(packed) // 2] ^= 1
+    path.write_bytes(packed)
+
+
+def swap(path: Path) -> None:
+    path.write_bytes(pack(b"another blob's bytes"))
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+DAMAGES = [truncate, empty, flip, swap, remove]
+Damage = Callable[[Path], None]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("headers", [{}, {"Accept-Encoding": "zstd"}, {"Range": "bytes=0-9"}], ids=str)
+def test_a_small_blob_is_a_problem_before_its_first_byte(
+    store: StoreProcess, talk: Talk, damage: Damage, headers: dict[str, str]
+) -> None:
+    talk.put_blob(SMALL)
+    damage(path_of(store, SMALL))
+    address = f"/v1/blobs/{digest_of(SMALL)}"
+    problem(talk.http.get(address, headers={"Accept-Encoding": "identity"} | headers), 503, "storage_failed")
+    # Its promise is taken back, so that the next publisher sends it again.
+    problem(talk.http.get(address), 404, "not_found")
+    wanted = wire.encode(wire.BlobsWanted(digests=(digest_of(SMALL),)))
+    assert talk.http.post("/v1/blobs:missing", content=wanted).json()["missing"] == [digest_of(SMALL)]
+    assert talk.put_blob(SMALL).status_code == 201
+    assert talk.http.get(address).content == SMALL
+    assert "damaged" in store.log or "promised" in store.log
+
+
+@pytest.mark.parametrize("damage", [truncate, flip])
+@pytest.mark.parametrize("headers", [{}, {"Accept-Encoding": "zstd"}, {"Range": "bytes=5-12000000"}], ids=str)
+def test_a_large_blob_breaks_off(
+    store: StoreProcess, talk: Talk, damage: Damage, headers: dict[str, str]
+) -> None:
+    talk.put_blob(LARGE)
+    damage(path_of(store, LARGE))
+    connection = http.client.HTTPConnection(urlsplit(store.url).netloc, timeout=60)
+    connection.request("GET", f"/v1/blobs/{digest_of(LARGE)}", headers=headers)
+    answer = connection.getresponse()
+    assert answer.status in (200, 206)
+    with pytest.raises((http.client.IncompleteRead, ConnectionResetError)):
+        answer.read()
+    connection.close()
+    problem(talk.http.get(f"/v1/blobs/{digest_of(LARGE)}"), 404, "not_found")
+
+
+@pytest.mark.parametrize("damage", [flip, remove])
+def test_an_artifact_whose_bytes_are_lost_is_a_miss_until_published_again(
+    store: StoreProcess, talk: Talk, damage: Damage
+) -> None:
+    value = talk.publish(SMALL)
+    damage(path_of(store, SMALL))
+    resolved = talk.resolve(value.key)
+    assert (resolved.hits, resolved.misses) == ((), (wire.Miss(key=value.key),))
+    problem(talk.http.get(f"/v1/artifacts/{value.key}"), 404, "not_found")
+    # The next compile makes other bytes: they take the place of the lost ones.
+    other = talk.publish(b"other bytes")
+    assert other.key == value.key
+    assert talk.resolve(value.key).hits == (other,)
+
+
+def test_a_bundle_breaks_off_or_leaves_out_but_never_lies(store: StoreProcess, talk: Talk) -> None:
+    values = [talk.publish(SMALL, "small"), talk.publish(b"whole", "whole")]
+    captured = manifest(values)
+    talk.put_manifest(captured)
+    start = build([captured], "default")
+    talk.put_build(start)
+    flip(path_of(store, SMALL))
+    address = f"/v1/builds/{start.key}/bundle"
+    got = bytearray()
+    with pytest.raises(httpx.RemoteProtocolError), talk.http.stream("GET", address) as answer:
+        got.extend(b"".join(answer.iter_raw()))
+    with pytest.raises(Corrupt):
+        list(read_frames(io.BytesIO(got), 1 << 30))
+    again = talk.http.get(address).content
+    assert [data for _, data, _ in read_frames(io.BytesIO(again), 1 << 30)][1:] == [b"whole"]

@@ -1,0 +1,185 @@
+"""Operations in this process: how many queries they take, and what time does to them."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+from inductory_client.contract import wire
+from inductory_client.contract.blob import pack
+from inductory_client.contract.bundle import read_frames
+from inductory_client.contract.digest import digest_of
+from inductory_store.app import create_app
+from inductory_store.blobs.memory import MemoryBlobs
+from inductory_store.catalog.catalog import Catalog
+from inductory_store.catalog.lookup import Filters
+from inductory_store.catalog.migrate import upgrade
+from inductory_store.operations.bundle import open_bundle
+from inductory_store.operations.lookup import lookup
+from inductory_store.operations.missing_blobs import missing_blobs
+from inductory_store.operations.overview import overview
+from inductory_store.operations.publish_artifact import publish_artifact
+from inductory_store.operations.put_blob import put_blob
+from inductory_store.operations.put_build import put_build
+from inductory_store.operations.put_manifest import put_manifest
+from inductory_store.operations.read_build import list_builds
+from inductory_store.operations.record_events import record_events
+from inductory_store.operations.resolve import resolve
+from inductory_store.settings import StoreSettings
+from inductory_store.store import Store
+from sqlalchemy import event
+from store_messages import TARGET, artifact, build, descriptor, manifest
+
+NOW = 1_800_000_000.0
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    settings = StoreSettings(data_dir=tmp_path)
+    catalog = Catalog(settings.catalog_url)
+    upgrade(catalog.engine)
+    yield Store(settings, catalog, MemoryBlobs(), clock=lambda: NOW)
+    catalog.close()
+
+
+def queries(store: Store, operate: Callable[[], object]) -> int:
+    """Count the statements that `operate` takes, but for the beginnings of transactions."""
+    seen: list[str] = []
+
+    def note(_: object, __: object, statement: str, *___: object) -> None:
+        if not statement.startswith("BEGIN"):
+            seen.append(statement)
+
+    event.listen(store.catalog.engine, "before_cursor_execute", note)
+    operate()
+    event.remove(store.catalog.engine, "before_cursor_execute", note)
+    return len(seen)
+
+
+def publish(store: Store, count: int) -> tuple[list[str], str]:
+    """Publish a build of `count` artifacts; return their keys and the build's."""
+    values = []
+    for at in range(count):
+        data = b"piece %d" % at
+        put_blob(store, digest_of(data), len(data), [pack(data)], packed=True)
+        values.append(artifact([descriptor(data)], f"graph {at}"))
+        publish_artifact(store, "default", values[-1].key, values[-1])
+    captured = [manifest(values, f"outer {at}") for at in range(3)]
+    for each in captured:
+        put_manifest(store, "default", each.id, each)
+    start = build(captured, "default")
+    put_build(store, "default", start.key, start)
+    return [value.key for value in values], start.key
+
+
+@pytest.mark.parametrize("count", [2, 40])
+def test_reading_takes_a_constant_number_of_queries(store: Store, count: int) -> None:
+    keys, build_key = publish(store, count)
+    digests = tuple(digest_of(b"%d" % at) for at in range(count))
+    assert queries(store, lambda: missing_blobs(store, wire.BlobsWanted(digests=digests))) == 1
+    wanted = tuple(wire.ArtifactWanted(key=key) for key in keys)
+    unknown = tuple(
+        wire.ArtifactWanted(key=digest, graph_digest=digest_of(b"graph %d" % at))
+        for at, digest in enumerate(digests)
+    )
+    asked = wire.Resolve(artifacts=wanted + unknown, target=TARGET)
+    resolved: list[wire.Resolved] = []
+    assert queries(store, lambda: resolved.append(resolve(store, "default", asked))) == 4
+    assert (len(resolved[0].hits), len(resolved[0].misses), len(resolved[0].blobs)) == (count, count, count)
+    assert all(miss.nearest is not None for miss in resolved[0].misses)
+    assert queries(store, lambda: lookup(store, Filters(namespace="default"), None, 100)) == 1
+    assert queries(store, lambda: list_builds(store, "default", None, 100)) == 2
+    assert queries(store, lambda: b"".join(open_bundle(store, "default", build_key))) == 4
+    assert queries(store, lambda: overview(store)) == 7
+
+
+def test_writing_takes_a_constant_number_of_queries(store: Store) -> None:
+    data = b"payload"
+    put_blob(store, digest_of(data), len(data), [pack(data)], packed=True)
+    counts = []
+    for count in (3, 60):
+        values = [artifact([descriptor(data)], f"{count} {at}") for at in range(count)]
+        for each in values:
+            publish_artifact(store, "default", each.key, each)
+        captured = manifest(values)
+        counts.append(
+            queries(store, lambda captured=captured: put_manifest(store, "default", captured.id, captured))
+        )
+    assert counts[0] == counts[1]
+
+
+def test_events_are_forgotten_after_their_days(store: Store) -> None:
+    def post(at: float, count: int) -> int:
+        sent = wire.Events(events=(wire.Event(kind="hit", at=at, count=count),))
+        return record_events(replace(store, clock=lambda: at), "default", sent).stored
+
+    assert post(NOW, 5) == post(NOW, 6) == 1
+    assert overview(store).day.hits == 11
+    assert overview(store).day.hours[-1].hits == 11
+    later = replace(store, clock=lambda: NOW + 24 * 3600)
+    assert overview(later).day.hits == 0
+    post(NOW + 31 * 86400, 1)
+    assert overview(store).day.hits == 1, "a month later, only what came since is left"
+
+
+def test_compiles_of_one_key_are_counted(store: Store) -> None:
+    for data in (b"one", b"two"):
+        put_blob(store, digest_of(data), len(data), [pack(data)], packed=True)
+    for data, seconds in ((b"one", 1.0), (b"one", 1.0), (b"one", 2.0), (b"two", 1.0), (b"one", 3.0)):
+        value = artifact([descriptor(data)], compile_seconds=seconds)
+        publish_artifact(store, "default", value.key, value)
+    totals = overview(store).totals
+    assert (totals.artifacts, totals.reproduced, totals.different) == (1, 2, 1)
+
+
+def test_an_answer_of_many_blobs_stays_within_its_bound(store: Store) -> None:
+    bounded = replace(store, settings=replace(store.settings, inline_bytes_total_max=100))
+    keys, _ = publish(bounded, 10)
+    asked = wire.Resolve(artifacts=tuple(wire.ArtifactWanted(key=key) for key in keys))
+    resolved = resolve(bounded, "default", asked)
+    assert len(resolved.hits) == 10
+    assert 0 < len(resolved.blobs) < 10
+    assert sum(map(len, resolved.blobs.values())) <= 100
+
+
+def test_a_bundle_is_the_same_twice(store: Store) -> None:
+    _, key = publish(store, 5)
+    first = b"".join(open_bundle(store, "default", key))
+    assert first == b"".join(open_bundle(store, "default", key))
+    assert len(list(read_frames(io.BytesIO(first), 1 << 20))) == 6
+
+
+class ElsewhereBlobs(MemoryBlobs):
+    """Blobs that readers can fetch from where they are kept."""
+
+    def direct_url(self, digest: str) -> str:
+        return f"https://bucket.example/cas/sha256/{digest[:2]}/{digest}.zst?signed"
+
+
+def test_readers_are_sent_to_where_the_bytes_are(tmp_path: Path) -> None:
+    settings = StoreSettings(data_dir=tmp_path)
+    app = create_app(settings, ElsewhereBlobs())
+    upgrade(app.state.store.catalog.engine)
+    data = b"kept elsewhere"
+    put_blob(app.state.store, digest_of(data), len(data), [pack(data)], packed=True)
+
+    async def ask() -> tuple[httpx.Response, httpx.Response]:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://store") as http:
+            address = f"/v1/blobs/{digest_of(data)}"
+            return (
+                await http.get(address, headers={"Accept-Encoding": "zstd"}),
+                await http.get(address, headers={"Accept-Encoding": "identity"}),
+            )
+
+    direct, plain = asyncio.run(ask())
+    app.state.store.catalog.close()
+    assert direct.status_code == 307
+    assert direct.headers["location"] == ElsewhereBlobs().direct_url(digest_of(data))
+    assert direct.headers["cache-control"] == "no-store"
+    assert (plain.status_code, plain.content) == (200, data)
