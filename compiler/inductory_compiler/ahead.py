@@ -51,8 +51,8 @@ class CompileRequest:
 def compile_ahead(request: CompileRequest, progress: Progress) -> dict[str, Any]:
     """Compile what the store lacks of a model, publish it, and say what became of it.
 
-    Idempotent: what the store has is fetched and not compiled again. Raises what the store raises, Malformed for
-    a model that can't be made, and LoadFailed where a graph had to be left to stock Inductor.
+    Idempotent: what the store has is fetched and not compiled again. Raises what the store raises, Malformed
+    for a model that can't be made, and LoadFailed where a graph had to be left to stock Inductor.
     """
     progress("making the model")
     model, arguments = load_model(request.model, request.dtype)

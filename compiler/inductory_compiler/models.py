@@ -16,7 +16,8 @@ def load_model(spec: str, dtype: str) -> tuple[torch.nn.Module, dict[str, Any] |
     """Return the model that `spec` names, ready for inference, and example inputs where it brings its own.
 
     `spec` is a transformers config.json or its folder (weights are random: code doesn't depend on them), or
-    `module:function`, a function that returns a model, or a model and its keyword arguments. Raises Malformed.
+    `module:function`, a function that returns a model, or a model and its keyword arguments. Raises
+    Malformed.
     """
     path = Path(spec)
     if path.exists():
@@ -35,7 +36,9 @@ def _from_config(path: Path, dtype: str) -> torch.nn.Module:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype))
+    model = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+        config, dtype=getattr(torch, dtype)
+    )
     return _ready(model)
 
 
@@ -58,4 +61,4 @@ def _from_function(module_name: str, function_name: str, dtype: str) -> tuple[to
 
 
 def _ready(model: Any) -> torch.nn.Module:
-    return model.eval().requires_grad_(False)  # type: ignore[no-any-return]
+    return model.train(False).requires_grad_(False)  # type: ignore[no-any-return]

@@ -28,9 +28,8 @@ def refuse_aliased_mutation(module: torch.fx.GraphModule, inputs: Sequence[Any])
     """
     if not any(True for node in module.graph.nodes for _ in _written(node)):
         return
-    placeholders = [node for node in module.graph.nodes if node.op == "placeholder"]
     storages: dict[Any, int] = {}
-    for node, value in zip(placeholders, inputs, strict=True):
+    for value in inputs:
         if isinstance(value, torch.Tensor):
             storage = value.untyped_storage()
             storages[storage] = storages.get(storage, 0) + 1
