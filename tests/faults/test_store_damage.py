@@ -19,22 +19,28 @@ from inductory_client.contract.errors import Corrupt
 from store_messages import Talk, build, manifest, problem
 from store_process import StoreProcess
 
-SMALL = random.Random(1).randbytes(50_000)
-LARGE = random.Random(2).randbytes(12 << 20)
+LARGE_BYTES = 12 << 20
 """Past what is verified before the first byte."""
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[StoreProcess]:
-    with StoreProcess(tmp_path / "store") as store:
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreProcess]:
+    with StoreProcess(tmp_path_factory.mktemp("damaged") / "store") as store:
         yield store
 
 
 @pytest.fixture
-def talk(store: StoreProcess) -> Iterator[Talk]:
-    talk = Talk(store.url, "default")
+def talk(store: StoreProcess, request: pytest.FixtureRequest) -> Iterator[Talk]:
+    """A namespace of its own for each test."""
+    talk = Talk(store.url, "damage-" + digest_of(request.node.nodeid.encode())[:12])
     yield talk
     talk.http.close()
+
+
+@pytest.fixture
+def small(request: pytest.FixtureRequest) -> bytes:
+    """Bytes that no other test has, verified before the first of them is sent."""
+    return random.Random(request.node.nodeid).randbytes(50_000)
 
 
 def path_of(store: StoreProcess, data: bytes) -> Path:
@@ -71,18 +77,18 @@ Damage = Callable[[Path], None]
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("headers", [{}, {"Accept-Encoding": "zstd"}, {"Range": "bytes=0-9"}], ids=str)
 def test_a_small_blob_is_a_problem_before_its_first_byte(
-    store: StoreProcess, talk: Talk, damage: Damage, headers: dict[str, str]
+    store: StoreProcess, talk: Talk, small: bytes, damage: Damage, headers: dict[str, str]
 ) -> None:
-    talk.put_blob(SMALL)
-    damage(path_of(store, SMALL))
-    address = f"/v1/blobs/{digest_of(SMALL)}"
+    talk.put_blob(small)
+    damage(path_of(store, small))
+    address = f"/v1/blobs/{digest_of(small)}"
     problem(talk.http.get(address, headers={"Accept-Encoding": "identity"} | headers), 503, "storage_failed")
     # Its promise is taken back, so that the next publisher sends it again.
     problem(talk.http.get(address), 404, "not_found")
-    wanted = wire.encode(wire.BlobsWanted(digests=(digest_of(SMALL),)))
-    assert talk.http.post("/v1/blobs:missing", content=wanted).json()["missing"] == [digest_of(SMALL)]
-    assert talk.put_blob(SMALL).status_code == 201
-    assert talk.http.get(address).content == SMALL
+    wanted = wire.encode(wire.BlobsWanted(digests=(digest_of(small),)))
+    assert talk.http.post("/v1/blobs:missing", content=wanted).json()["missing"] == [digest_of(small)]
+    assert talk.put_blob(small).status_code == 201
+    assert talk.http.get(address).content == small
     assert "damaged" in store.log or "promised" in store.log
 
 
@@ -91,24 +97,25 @@ def test_a_small_blob_is_a_problem_before_its_first_byte(
 def test_a_large_blob_breaks_off(
     store: StoreProcess, talk: Talk, damage: Damage, headers: dict[str, str]
 ) -> None:
-    talk.put_blob(LARGE)
-    damage(path_of(store, LARGE))
+    large = random.Random(talk.namespace).randbytes(LARGE_BYTES)
+    talk.put_blob(large)
+    damage(path_of(store, large))
     connection = http.client.HTTPConnection(urlsplit(store.url).netloc, timeout=60)
-    connection.request("GET", f"/v1/blobs/{digest_of(LARGE)}", headers=headers)
+    connection.request("GET", f"/v1/blobs/{digest_of(large)}", headers=headers)
     answer = connection.getresponse()
     assert answer.status in (200, 206)
     with pytest.raises((http.client.IncompleteRead, ConnectionResetError)):
         answer.read()
     connection.close()
-    problem(talk.http.get(f"/v1/blobs/{digest_of(LARGE)}"), 404, "not_found")
+    problem(talk.http.get(f"/v1/blobs/{digest_of(large)}"), 404, "not_found")
 
 
 @pytest.mark.parametrize("damage", [flip, remove])
 def test_an_artifact_whose_bytes_are_lost_is_a_miss_until_published_again(
-    store: StoreProcess, talk: Talk, damage: Damage
+    store: StoreProcess, talk: Talk, small: bytes, damage: Damage
 ) -> None:
-    value = talk.publish(SMALL)
-    damage(path_of(store, SMALL))
+    value = talk.publish(small)
+    damage(path_of(store, small))
     resolved = talk.resolve(value.key)
     assert (resolved.hits, resolved.misses) == ((), (wire.Miss(key=value.key),))
     problem(talk.http.get(f"/v1/artifacts/{value.key}"), 404, "not_found")
@@ -118,13 +125,15 @@ def test_an_artifact_whose_bytes_are_lost_is_a_miss_until_published_again(
     assert talk.resolve(value.key).hits == (other,)
 
 
-def test_a_bundle_breaks_off_or_leaves_out_but_never_lies(store: StoreProcess, talk: Talk) -> None:
-    values = [talk.publish(SMALL, "small"), talk.publish(b"whole", "whole")]
+def test_a_bundle_breaks_off_or_leaves_out_but_never_lies(
+    store: StoreProcess, talk: Talk, small: bytes
+) -> None:
+    values = [talk.publish(small, "small"), talk.publish(b"whole", "whole")]
     captured = manifest(values)
     talk.put_manifest(captured)
-    start = build([captured], "default")
+    start = build([captured], talk.namespace)
     talk.put_build(start)
-    flip(path_of(store, SMALL))
+    flip(path_of(store, small))
     address = f"/v1/builds/{start.key}/bundle"
     got = bytearray()
     with pytest.raises(httpx.RemoteProtocolError), talk.http.stream("GET", address) as answer:

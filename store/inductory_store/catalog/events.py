@@ -46,15 +46,16 @@ def forget_before(connection: Connection, minute: int) -> None:
 
 def sums_since(connection: Connection, minute: int, step: int) -> list[tuple[int, str, int, float]]:
     """Return (steps since `minute`, kind, count, saved seconds), summed over steps of so many minutes."""
-    bucket = (event_minute.c.minute - minute) // step
+    # Grouped by its label: PostgreSQL takes two expressions with parameters for two different ones.
+    steps = ((event_minute.c.minute - minute) // step).label("steps")
     rows = connection.execute(
         select(
-            bucket,
+            steps,
             event_minute.c.kind,
             func.sum(event_minute.c.count),
             func.sum(event_minute.c.saved_seconds),
         )
         .where(event_minute.c.minute >= minute)
-        .group_by(bucket, event_minute.c.kind)
+        .group_by("steps", event_minute.c.kind)
     )
     return [(int(at), kind, int(count), float(saved)) for at, kind, count, saved in rows]
