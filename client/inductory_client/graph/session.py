@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,7 +30,8 @@ from . import torch_private
 from .captured import CapturedGraph, Piece, capture, holds_here
 from .compiling import Compiled, compiler
 from .identity import ModelIdentity, build_of, identify
-from .load import LoadedPiece, load_piece
+from .load import load_piece
+from .loaded import Loaded, LoadedPieces
 from .readable import documents
 from .report import REPORTS_MAX, GraphReport, keep
 from .unsupported import Unsupported
@@ -57,6 +58,7 @@ class Session:
         self.client = Client(settings)
         self.client.prefetch()
         self.hand_over = hand_over or self.client.publisher.submit
+        self.loaded = LoadedPieces()
         self.reports: deque[GraphReport] = deque(maxlen=REPORTS_MAX)
 
     def compile_graph(
@@ -108,16 +110,20 @@ class _Graph:
         with self._step("capture"):
             graph = capture(module, inputs, options=self.patches, splitting_ops=settings.splitting_ops)
         self._describe(graph)
-        loaded = self._load(graph, self._fetch(graph))
-        compiled = self._compile(graph, {k: p for k, p in graph.unique.items() if k not in loaded})
-        calls = loaded | {key: result.call for key, result in compiled.items()}
-        wired = wire(graph.split, {piece.part.name: calls[piece.key] for piece in graph.pieces})
+        pieces = self._known(graph)
+        fetched = self._fetch(graph, pieces.keys())
+        self._require(graph, pieces.keys() | fetched.keys())
+        pieces = self._load(graph, pieces, fetched)
+        self._require(graph, pieces.keys())
+        compiled = self._compile(graph, {k: p for k, p in graph.unique.items() if k not in pieces})
+        pieces |= {key: Loaded(result.call, result.guards) for key, result in compiled.items()}
+        wired = wire(graph.split, {piece.part.name: pieces[piece.key].call for piece in graph.pieces})
+        for key, piece in pieces.items():
+            self.session.loaded.put(key, piece)
         self.report.outcome = "compiled" if compiled else "loaded"
         if compiled or self.report.bytes_moved:
             self._publish(graph, compiled)
-        log.info(
-            "%s: %d pieces, %d loaded, %d compiled", self.report.name, len(calls), len(loaded), len(compiled)
-        )
+        log.info("%s: %d pieces, %d compiled", self.report.name, len(pieces), len(compiled))
         return wired
 
     def _describe(self, graph: CapturedGraph) -> None:
@@ -126,8 +132,19 @@ class _Graph:
         self.report.unique = len(graph.unique)
         self.report.keys = tuple(graph.unique)
 
-    def _fetch(self, graph: CapturedGraph) -> Mapping[str, FetchedPiece]:
-        wanted = [ArtifactWanted(key=key, graph_digest=p.canonical.digest) for key, p in graph.unique.items()]
+    def _known(self, graph: CapturedGraph) -> dict[str, Loaded]:
+        """Return the pieces that this process runs already, and that are right here."""
+        found = {key: self.session.loaded.get(key) for key in graph.unique}
+        return {key: p for key, p in found.items() if p is not None and holds_here(graph, key, p.guards)}
+
+    def _fetch(self, graph: CapturedGraph, known: Set[str]) -> dict[str, FetchedPiece]:
+        wanted = [
+            ArtifactWanted(key=key, graph_digest=piece.canonical.digest)
+            for key, piece in graph.unique.items()
+            if key not in known
+        ]
+        if not wanted:
+            return {}
         fetched = self.session.client.fetch(wanted, graph.target)
         self.report.seconds |= {"fetch": fetched.seconds, "verify": fetched.verify_seconds}
         self.report.hits = len(fetched.pieces)
@@ -139,32 +156,41 @@ class _Graph:
                 log.info("nearest to %s: %s", miss.key, "; ".join(map(str, miss.nearest.differences)))
         return fetched.pieces
 
-    def _load(self, graph: CapturedGraph, pieces: Mapping[str, FetchedPiece]) -> dict[str, LoadedPiece]:
-        """Load what was fetched: all of it, or after any failure nothing."""
-        loaded: dict[str, LoadedPiece] = {}
+    def _require(self, graph: CapturedGraph, found: Set[str]) -> None:
+        """Raise PieceMissing under the policy `error` where a piece isn't among `found`."""
+        missing = sorted(graph.unique.keys() - found)
+        if missing and self.session.settings.on_miss == "error":
+            why = f" ({self.report.reason})" if self.report.reason else ""
+            raise PieceMissing(
+                f"{len(missing)} of {len(graph.unique)} pieces aren't to be had{why}, "
+                f"and on_miss is `error`: {', '.join(missing)}"
+            )
+
+    def _load(
+        self, graph: CapturedGraph, known: Mapping[str, Loaded], fetched: Mapping[str, FetchedPiece]
+    ) -> dict[str, Loaded]:
+        """Return what is known and what was fetched, loaded: all of it, or after any failure nothing."""
+        found = dict(known)
         with self._step("load"):
-            for key, piece in pieces.items():
+            for key, piece in fetched.items():
                 subject = piece.artifact.subject
                 started = time.perf_counter()
                 try:
                     if not holds_here(graph, key, subject.guards):
                         raise LoadFailed("the artifact was compiled for other sizes than these")
-                    loaded[key] = load_piece(subject, piece.blobs, graph.target)
+                    call = load_piece(subject, piece.blobs, graph.target)
                 except InductoryError as error:
                     warn_once(f"load:{error.code}", "a graph is compiled, though it was found: %s", error)
                     self.session.record("refused", artifact=key, reason=error.code)
                     return {}
+                found[key] = Loaded(call, subject.guards)
                 self.session.record("load", artifact=key, seconds=time.perf_counter() - started)
                 self.report.bytes_raw += sum(descriptor.size for descriptor in subject.loaded)
-        return loaded
+        return found
 
     def _compile(self, graph: CapturedGraph, missing: Mapping[str, Piece]) -> dict[str, Compiled]:
         if not missing:
             return {}
-        if self.session.settings.on_miss == "error":
-            raise PieceMissing(
-                f"{len(missing)} of {len(graph.unique)} pieces aren't in the store: {sorted(missing)}"
-            )
         with self._step("compile"):
             try:
                 compiled = compiler()(missing, graph.target, self.patches, graph.options)
@@ -179,7 +205,15 @@ class _Graph:
         return compiled
 
     def _publish(self, graph: CapturedGraph, compiled: Mapping[str, Compiled]) -> None:
-        """Hand over what was compiled, the graph's manifest, and its place in the model's build."""
+        """Hand over what was compiled. The graph runs; a failure here mustn't cost it that."""
+        try:
+            self.session.hand_over(self._publication(graph, compiled))
+        except Exception as error:
+            warn_once("publish", "a compiled graph isn't published: %s: %s", type(error).__name__, error)
+            log.debug("what went wrong", exc_info=True)
+
+    def _publication(self, graph: CapturedGraph, compiled: Mapping[str, Compiled]) -> Publication:
+        """Return what was compiled, the graph's manifest, and its place in the model's build."""
         manifest = ManifestDraft(
             graph_digest=graph.outer.digest,
             guards_digest=graph.guards_digest,
@@ -192,7 +226,7 @@ class _Graph:
         build = build_of(_identity(graph), self.session.settings, graph.target, (entry,))
         self.report.build = build.key
         drafts = tuple(result.draft for result in compiled.values())
-        self.session.hand_over(Publication(artifacts=drafts, manifest=manifest, build=build))
+        return Publication(artifacts=drafts, manifest=manifest, build=build)
 
     @contextmanager
     def _step(self, name: str) -> Iterator[None]:

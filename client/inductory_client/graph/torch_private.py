@@ -30,6 +30,8 @@ from torch.utils._sympy import functions as sympy_functions
 from torch.utils._sympy.numbers import int_oo
 from torch.utils._sympy.value_ranges import ValueRanges
 
+from .unsupported import Unsupported
+
 __all__ = ["FakeTensor", "FakeTensorMode", "OpOverload", "OpOverloadPacket", "ShapeEnv"]
 
 # --- capture ---
@@ -142,13 +144,10 @@ def tensor_functions() -> dict[Callable[..., Any], str]:
     for name, function in inspect.getmembers(torch.nn.functional, inspect.isfunction):
         if not name.startswith("_") and function.__module__ == "torch.nn.functional":
             found[function] = f"torch.nn.functional.{name}"
+    for name in dir(torch):
+        if name.startswith("sym_") and callable(getattr(torch, name)):
+            found[getattr(torch, name)] = f"torch.{name}"
     extras = {
-        "torch.sym_max": torch.sym_max,
-        "torch.sym_min": torch.sym_min,
-        "torch.sym_not": torch.sym_not,
-        "torch.sym_ite": torch.sym_ite,
-        "torch.sym_float": torch.sym_float,
-        "torch.sym_int": torch.sym_int,
         "torch.functional.einsum": torch.functional.einsum,
         "torch.functional.split": torch.functional.split,
         "torch.amp._enter_autocast": torch.amp.autocast_mode._enter_autocast,
@@ -289,11 +288,15 @@ def propagate(module: torch.fx.GraphModule, inputs: Sequence[Any], mode: FakeTen
         Propagate(module).run(*inputs)
 
 
+# torch saves no graph with these in it, because its own key doesn't hold what they do; a canonical form does.
+_CACHEABLE = {f"torch.amp.autocast_mode.{name}": "" for name in ("_enter_autocast", "_exit_autocast")}
+
+
 def compile_entry(
     module: torch.fx.GraphModule, inputs: Sequence[Any], options: dict[str, Any]
 ) -> tuple[Any, Any]:
     """Compile `module` with Inductor. Returns the callable, and torch's cache entry for it, ready to be
-    pickled.
+    pickled. Raises Unsupported where torch makes none.
 
     torch bundles its process-wide table of Triton kernels with every artifact, and loading would overwrite
     the ids of others'. What is taken here is the entry alone, without the table.
@@ -301,12 +304,15 @@ def compile_entry(
     from torch._inductor import standalone_compile
 
     arguments: dict[str, Any] = {"config_patches": options} if options else {}
-    artifact = standalone_compile(
-        module, list(inputs), dynamic_shapes="from_graph", options=arguments, aot=True
-    )
+    with torch._inductor.config.patch("unsafe_marked_cacheable_functions", _CACHEABLE):
+        artifact = standalone_compile(
+            module, list(inputs), dynamic_shapes="from_graph", options=arguments, aot=True
+        )
+    serialize = artifact.inner_fn.compiled_fn.serialize
+    if serialize is None:
+        raise Unsupported("torch can't save what it compiled; TORCH_LOGS=+torch._functorch says why")
     with torch._functorch.config.patch("bundled_autograd_cache", True):
-        entry = artifact.inner_fn.compiled_fn.serialize()
-    return artifact, entry
+        return artifact, serialize()
 
 
 def kernels_of_other_graphs() -> int:
