@@ -32,6 +32,19 @@ def rebuild(form: Form) -> Rebuilt:
     """Rebuild the graph that `form` describes. Raises Unsupported for what isn't a form of this version."""
     if form.get("version") != FORM_VERSION:
         raise Unsupported(f"the graph's form is of version {form.get('version')!r}, not {FORM_VERSION}")
+    try:
+        module, inputs, mode, symbols = _decode(form)
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, AssertionError) as error:
+        raise Unsupported(f"the graph's form is malformed: {type(error).__name__}: {error}") from error
+    torch_private.propagate(module, inputs, mode)
+    assert mode.shape_env is not None
+    return Rebuilt(module, inputs, mode.shape_env, symbols)
+
+
+def _decode(
+    form: Form,
+) -> tuple[torch.fx.GraphModule, list[Any], torch_private.FakeTensorMode, dict[str, Any]]:
+    """Turn plain data into a graph. Only names are looked up, in allow-lists; nothing of it is run."""
     ranges = [(s["name"], s["range"][0], s["range"][1], s["hint"]) for s in form["symbols"]]
     mode, symbols, size = torch_private.fake_inputs(ranges)
     env = mode.shape_env
@@ -44,9 +57,7 @@ def rebuild(form: Form) -> Rebuilt:
 
     with mode:
         inputs = [_input(encoded, sized) for encoded in form["inputs"]]
-    module = _Decoder(form, sized).module()
-    torch_private.propagate(module, inputs, mode)
-    return Rebuilt(module, inputs, env, symbols)
+    return _Decoder(form, sized).module(), inputs, mode, symbols
 
 
 def _input(encoded: Any, sized: Any) -> Any:
@@ -55,11 +66,26 @@ def _input(encoded: Any, sized: Any) -> Any:
     shape = [sized(length) for length in encoded["shape"]]
     stride = [sized(step) for step in encoded["stride"]]
     offset = sized(encoded["offset"])
-    dtype, device = getattr(torch, encoded["dtype"]), encoded["device"]
+    dtype, device = _named("dtype", encoded["dtype"]), encoded["device"]
     if type(offset) is int and offset == 0:
         return torch.empty_strided(shape, stride, dtype=dtype, device=device)
     span = 1 + sum((length - 1) * step for length, step in zip(shape, stride, strict=True))
     return torch.empty(span + offset, dtype=dtype, device=device).as_strided(shape, stride, offset)
+
+
+_KINDS: dict[str, type] = {
+    "dtype": torch.dtype,
+    "layout": torch.layout,
+    "memory_format": torch.memory_format,
+}
+
+
+def _named(kind: str, name: str) -> Any:
+    """Return torch's constant of that kind and name; nothing else of torch can be had by name."""
+    value = getattr(torch, name, None)
+    if not isinstance(value, _KINDS[kind]):
+        raise Unsupported(f"{name!r} isn't a {kind}")
+    return value
 
 
 class _Decoder:
@@ -90,7 +116,7 @@ class _Decoder:
     def _constant(self, encoded: Any) -> torch.fx.Node:
         name = f"constant_{len(self.nodes)}"
         data = bytearray(base64.b64decode(encoded["data"]))
-        dtype = getattr(torch, encoded["dtype"])
+        dtype = _named("dtype", encoded["dtype"])
         value = torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
         self.root.register_buffer(name, value.reshape(encoded["shape"]).clone())
         return self.graph.get_attr(name)
@@ -120,6 +146,6 @@ class _Decoder:
             return ...
         if kind == "device":
             return torch.device(value)
-        if kind in ("dtype", "layout", "memory_format"):
-            return getattr(torch, value)
+        if kind in _KINDS:
+            return _named(kind, value)
         raise Unsupported(f"{kind!r} isn't a kind of argument")

@@ -98,9 +98,19 @@ def decode(encoded: Any, symbols: dict[str, sympy.Symbol]) -> Any:
     if not isinstance(encoded, list) or len(encoded) < 2 or not isinstance(encoded[0], str):
         raise Unsupported("an expression is a symbol, a number, or a function with its arguments")
     name, *arguments = encoded
-    if name == "Rational":
-        return sympy.Rational(*arguments)
-    function = _functions().get(name)
-    if function is None:
-        raise Unsupported(f"{name!r} isn't a function that sizes are computed with")
-    return function(*(decode(argument, symbols) for argument in arguments))
+    try:
+        # Never anything but numbers and expressions: SymPy evaluates text that it is given as Python.
+        decoded = [decode(argument, symbols) for argument in arguments]
+        if name == "Rational":
+            return sympy.Rational(*(_whole(number) for number in decoded))
+        return _functions()[name](*decoded)
+    except KeyError:
+        raise Unsupported(f"{name!r} isn't a function that sizes are computed with") from None
+    except (TypeError, ValueError, ArithmeticError, AttributeError, AssertionError, RecursionError) as error:
+        raise Unsupported(f"{name} doesn't take these arguments") from error
+
+
+def _whole(number: Any) -> int:
+    if not isinstance(number, sympy.Integer):
+        raise TypeError("a fraction has whole numbers")
+    return int(number)

@@ -8,17 +8,30 @@ from typing import Any
 import torch
 import torch.fx
 
+from . import torch_private
 from .unsupported import Unsupported
 
 
 def refuse_untouchable(module: torch.fx.GraphModule, inputs: Sequence[Any]) -> None:
     """Raise Unsupported for a graph that can't be split and shared safely."""
-    if torch.is_grad_enabled() and any(isinstance(v, torch.Tensor) and v.requires_grad for v in inputs):
+    if _wants_gradients(module) and any(isinstance(v, torch.Tensor) and v.requires_grad for v in inputs):
         raise Unsupported(
             "gradients are wanted; call the model under torch.no_grad() or torch.inference_mode()"
         )
+    for node in module.graph.nodes:
+        if node.op == "call_function" and torch_private.names_process_group(node.target):
+            raise Unsupported(
+                f"the graph calls the collective {node.target}, whose process group would be baked in by name"
+            )
     if not any(node.op in ("call_function", "call_method", "call_module") for node in module.graph.nodes):
         raise Unsupported("the graph computes nothing")
+
+
+def _wants_gradients(module: torch.fx.GraphModule) -> bool:
+    """Whether gradients are enabled where the graph is called, or by the graph itself."""
+    return torch.is_grad_enabled() or any(
+        torch_private.enables_gradients(node.target, node.args) for node in module.graph.nodes
+    )
 
 
 def refuse_aliased_mutation(module: torch.fx.GraphModule, inputs: Sequence[Any]) -> None:

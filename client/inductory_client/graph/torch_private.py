@@ -159,6 +159,29 @@ def tensor_functions() -> dict[Callable[..., Any], str]:
     return found
 
 
+# As functional collectives and engines' own ops call the argument that holds a group's name.
+_GROUP_ARGUMENTS = frozenset({"group_name", "group", "process_group", "pg"})
+
+
+@functools.cache
+def _takes_process_group(op: OpOverload) -> bool:
+    return any(
+        argument.name in _GROUP_ARGUMENTS or "ProcessGroup" in str(argument.type)
+        for argument in op._schema.arguments
+    )
+
+
+def names_process_group(target: Any) -> bool:
+    """Whether `target` is an operator that is told by name which process group it works on."""
+    if isinstance(target, OpOverloadPacket):
+        return any(map(_takes_process_group, overloads(target)))
+    return isinstance(target, OpOverload) and _takes_process_group(target)
+
+
+def enables_gradients(target: Any, arguments: Sequence[Any]) -> bool:
+    return target is torch._C._set_grad_enabled and bool(arguments) and arguments[0] is True
+
+
 def higher_order_op_name(target: Any) -> str | None:
     """Return the name of a higher-order operator, or None."""
     return str(target.name()) if isinstance(target, torch._ops.HigherOrderOperator) else None
