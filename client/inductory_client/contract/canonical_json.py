@@ -28,14 +28,22 @@ def digest_of_json(value: Any) -> str:
     return digest_of(canonical_json(value))
 
 
+# What nothing is wrong with, by exact type, so that most values cost one look: keys are made for every piece.
+_PLAIN = frozenset({str, int, bool, type(None)})
+
+
 def _refuse_ambiguous(value: Any) -> None:
-    if isinstance(value, dict):
-        for key, item in value.items():
-            if not isinstance(key, str):
-                raise TypeError(f"canonical JSON has string keys only, not {key!r}")
-            _refuse_ambiguous(item)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            _refuse_ambiguous(item)
-    elif isinstance(value, float):
-        raise TypeError(f"canonical JSON has no floats; spell {value!r} with float.hex()")
+    to_see = [value]
+    while to_see:
+        seen = to_see.pop()
+        if type(seen) in _PLAIN:
+            continue
+        if isinstance(seen, dict):
+            for key in seen:
+                if not isinstance(key, str):
+                    raise TypeError(f"canonical JSON has string keys only, not {key!r}")
+            to_see.extend(seen.values())
+        elif isinstance(seen, (list, tuple)):
+            to_see.extend(seen)
+        elif isinstance(seen, float):
+            raise TypeError(f"canonical JSON has no floats; spell {seen!r} with float.hex()")
