@@ -28,8 +28,9 @@ def insert_new(connection: Connection, table: Table, rows: Sequence[Row]) -> Non
 
 def insert_first(connection: Connection, table: Table, row: Row) -> bool:
     """Insert `row` unless its primary key is there, and say whether it was; of racing writers one wins."""
+    # Not by the count of rows, which not every driver tells of an insert.
     statement = _insert(connection, table).values(**row).on_conflict_do_nothing()
-    return connection.execute(statement).rowcount == 1
+    return connection.execute(statement.returning(*table.primary_key)).first() is not None
 
 
 def insert_or_replace(connection: Connection, table: Table, row: Row) -> None:
