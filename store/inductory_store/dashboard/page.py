@@ -24,6 +24,7 @@ _templates = Environment(
 _templates.filters |= {"amount": amount, "duration": duration, "percent": percent, "size": size}
 
 
+# Of a manifest's documents, those that people come to read.
 _LABELS = {BLUEPRINT: "blueprint", DISPATCH: "dispatch"}
 
 
@@ -55,9 +56,9 @@ def render(overview: Overview, address_here: str) -> str:
         builds=overview.builds,
         documents={
             (build.namespace, build.key): [
-                Link(_LABELS.get(each.name, each.name), each.manifest, each.name)
+                Link(_LABELS[each.name], each.manifest, each.name)
                 for each in overview.documents
-                if (each.namespace, each.build) == (build.namespace, build.key)
+                if (each.namespace, each.build) == (build.namespace, build.key) and each.name in _LABELS
             ]
             for build in overview.builds
         },
