@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from inductory_client.contract.errors import Malformed
+from inductory_client.contract.errors import CompilerAbsent, Malformed
 
 
 def load_model(spec: str, dtype: str) -> tuple[torch.nn.Module, dict[str, Any] | None]:
@@ -33,7 +33,13 @@ def _from_config(path: Path, dtype: str) -> torch.nn.Module:
     if not (folder / "config.json").is_file():
         raise Malformed(f"{folder} holds no config.json")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    from transformers import AutoConfig, AutoModelForCausalLM
+    try:
+        from transformers import AutoConfig, AutoModelForCausalLM
+    except ImportError as error:
+        raise CompilerAbsent(
+            "a configuration is transformers' to read; install it (pip install transformers), "
+            "or name a function of yours as module:function"
+        ) from error
 
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     model = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]

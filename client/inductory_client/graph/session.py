@@ -34,6 +34,7 @@ from .load import load_piece
 from .loaded import Loaded, LoadedPieces
 from .readable import documents
 from .report import REPORTS_MAX, GraphReport, keep
+from .torch_stock import stock_compile
 from .unsupported import Unsupported
 from .wiring import wire
 
@@ -72,7 +73,7 @@ class Session:
         self.reports.append(report)
         if self.settings.disabled:
             report.reason = "disabled by INDUCTORY_DISABLED"
-            return torch_private.stock_compile(module, inputs, patches)  # type: ignore[no-any-return]
+            return stock_compile(module, inputs, patches)  # type: ignore[no-any-return]
         try:
             return _Graph(self, report, patches).callable(module, inputs)
         except PieceMissing:
@@ -88,7 +89,7 @@ class Session:
             log.debug("what went wrong", exc_info=True)
         report.outcome = "stock"
         self.record("fallback", reason=report.reason[:200])
-        return torch_private.stock_compile(module, inputs, patches)  # type: ignore[no-any-return]
+        return stock_compile(module, inputs, patches)  # type: ignore[no-any-return]
 
     def record(
         self, kind: EventKind, *, artifact: str | None = None, seconds: float = 0.0, reason: str = ""

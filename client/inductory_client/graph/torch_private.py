@@ -1,7 +1,8 @@
-"""Every private name of torch that Inductory uses, for the compiler too. Nothing else may touch one.
+"""Every private name of torch that sharing needs, for the compiler too. Nothing else may touch one, but for
+`torch_stock`, which works where this can't.
 
-Read in torch 2.11 and 2.13. `check()` names what moved in a torch that isn't known; callers then leave the
-graph to stock Inductor.
+Read in torch 2.11 and 2.13. In a torch where something moved, importing this module or the first compile or
+load raises ImportError, naming it; the graph is then left to stock Inductor.
 """
 
 # mypy: disable-error-code="attr-defined,no-untyped-call,method-assign,misc"
@@ -326,6 +327,7 @@ def compile_entry(
     """
     from torch._inductor import standalone_compile
 
+    check_signatures()
     arguments: dict[str, Any] = {"config_patches": options} if options else {}
     with torch._inductor.config.patch("unsafe_marked_cacheable_functions", _CACHEABLE):
         artifact = standalone_compile(
@@ -371,21 +373,33 @@ def compile_cache(folder: str) -> Iterator[None]:
             os.environ["TORCHINDUCTOR_CACHE_DIR"] = before
 
 
-def mode_patches(mode: str) -> dict[str, Any]:
-    """Return the Inductor settings that torch.compile's `mode` stands for."""
-    from torch._inductor import list_mode_options
-
-    return dict(list_mode_options(mode))
-
-
-def stock_compile(module: torch.fx.GraphModule, inputs: Sequence[Any], patches: dict[str, Any]) -> Any:
-    """Compile as `backend="inductor"` does."""
-    from torch._inductor.compile_fx import compile_fx
-
-    return compile_fx(module, list(inputs), config_patches=patches or None)
-
-
 # --- entries ---
+
+
+@functools.cache
+def check_signatures() -> None:
+    """Raise ImportError, naming what moved, where torch's private functions don't take what is passed
+    here.
+    """
+    from torch._functorch._aot_autograd.aot_autograd_result import BundledAOTAutogradResult
+    from torch._inductor import standalone_compile
+    from torch._inductor.async_compile import AsyncCompile
+    from torch._inductor.output_code import CompiledFxGraph
+
+    expected: dict[Callable[..., Any], tuple[str, ...]] = {
+        standalone_compile: ("gm", "example_inputs", "dynamic_shapes", "options", "aot"),
+        ShapeEnv.create_symbol: ("val", "source", "dynamic_dim", "constraint_dim"),
+        ShapeEnv.create_symintnode: ("sym", "hint", "source"),
+        BundledAOTAutogradResult.wrap_post_compile: ("args", "aot_config", "fx_config"),
+        CompiledFxGraph.after_deserialization: ("constants",),
+        AsyncCompile.cpp_pybinding: ("argtypes", "source_code"),
+    }
+    for function, names in expected.items():
+        missing = [name for name in names if name not in inspect.signature(function).parameters]
+        if missing:
+            raise ImportError(
+                f"{function.__qualname__} of torch {torch.__version__} no longer takes {', '.join(missing)}"
+            )
 
 
 def compiled_graphs(entry: Any) -> list[Any]:
@@ -409,6 +423,7 @@ def run_entry(entry: Any, run_source: Callable[[Any, str], types.ModuleType]) ->
     from torch._inductor.cudagraph_utils import BoxedDeviceIndex
     from torch._inductor.utils import BoxedBool
 
+    check_signatures()
     for graph in compiled_graphs(entry):
         graph.after_deserialization = functools.partial(_after_deserialization, graph, run_source)
     entry.guards_expr = None  # ours travel in the signed statement, and are checked against the live ShapeEnv
@@ -441,8 +456,8 @@ def _after_deserialization(
     return str(module.__file__)
 
 
-ProvideNative = Callable[[list[str], str, Callable[[], Any]], Any]
-"""(argument types, C++ source, what torch would do) -> the kernel, or a future of it."""
+ProvideNative = Callable[[list[str], str, Callable[[str], Any]], Any]
+"""(argument types, C++ source, what torch would do with a source) -> the kernel, or a future of it."""
 
 _NATIVE: ContextVar[ProvideNative | None] = ContextVar("inductory_native", default=None)
 
@@ -469,7 +484,7 @@ def _install_native_hook() -> None:
         provide = _NATIVE.get()
         if provide is None:
             return stock(self, argtypes, source_code)
-        return provide(argtypes, source_code, functools.partial(stock, self, argtypes, source_code))
+        return provide(argtypes, source_code, functools.partial(stock, self, argtypes))
 
     AsyncCompile.cpp_pybinding = cpp_pybinding
 

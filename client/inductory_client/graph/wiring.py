@@ -9,6 +9,7 @@ from . import torch_private
 from .canonical import returns_bare
 from .load import LoadedPiece
 from .split import Part, Split
+from .torch_stock import stock_compile
 
 
 def wire(split: Split, calls: Mapping[str, LoadedPiece]) -> Callable[..., Any]:
@@ -41,5 +42,5 @@ def _attention(part: Part) -> Callable[..., Any]:
     """
     targets = (node.target for node in part.module.graph.nodes if node.op == "call_function")
     if any(torch_private.higher_order_op_name(target) is not None for target in targets):
-        return torch_private.stock_compile(part.module, part.inputs(), {})  # type: ignore[no-any-return]
+        return stock_compile(part.module, part.inputs(), {})  # type: ignore[no-any-return]
     return part.module.forward

@@ -13,7 +13,9 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from inductory_client.graph.torch_stock import mode_patches, stock_compile
 from inductory_client.settings import Settings
+from inductory_client.trouble import warn_once
 
 
 def inductory(
@@ -28,12 +30,17 @@ def inductory(
     Raises BadSettings for an unknown option, and PieceMissing where `on_miss` is `error`; nothing else of
     ours.
     """
-    from inductory_client.graph.session import session
-
     given = dict(options or {})
     patches = given.pop("config_patches", None) or {}
     settings = _settings(given)
-    return session(settings).compile_graph(module, example_inputs, patches | _patches_of_mode(mode))
+    patches = mode_patches(mode) | patches
+    try:
+        from inductory_client.graph.session import session
+    except (ImportError, AttributeError) as error:
+        # A torch in which a private name has moved. The others go on as if Inductory weren't there.
+        warn_once("torch", "this torch isn't known, and graphs are left to stock Inductor: %s", error)
+        return stock_compile(module, example_inputs, patches)  # type: ignore[no-any-return]
+    return session(settings).compile_graph(module, example_inputs, patches)
 
 
 _KNOWN: dict[tuple[tuple[str, str], ...], Settings] = {}
@@ -47,12 +54,3 @@ def _settings(overrides: dict[str, Any]) -> Settings:
         if key not in _KNOWN:
             _KNOWN[key] = Settings.load(**overrides)
         return _KNOWN[key]
-
-
-def _patches_of_mode(mode: str | None) -> dict[str, Any]:
-    """Return the Inductor settings that torch.compile's `mode` stands for."""
-    if mode is None or mode == "default":
-        return {}
-    from inductory_client.graph import torch_private
-
-    return torch_private.mode_patches(mode)
