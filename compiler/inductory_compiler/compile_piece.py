@@ -80,14 +80,18 @@ def _encoded_guards(rebuilt: Rebuilt, before: int) -> tuple[str, ...]:
     return tuple(sorted({canonical_json(names.encode(guard)).decode() for guard in added}))
 
 
+_ONE_NAME = '#line 1 "kernel.cpp"\n'
+"""Before a native source: or its checks would name the builder's folder, and the bytes would differ by it."""
+
+
 class _NativeRecorder:
     """Lets torch compile a piece's native kernels, and keeps what it made."""
 
     def __init__(self) -> None:
         self._made: dict[str, Any] = {}
 
-    def provide(self, argtypes: list[str], source: str, stock: Callable[[], Any]) -> Any:
-        made = stock()
+    def provide(self, argtypes: list[str], source: str, stock: Callable[[str], Any]) -> Any:
+        made = stock(_ONE_NAME + source)
         self._made[native_name(argtypes, source)] = made
         return made
 

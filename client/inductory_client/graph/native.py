@@ -78,7 +78,7 @@ def provider(files: Mapping[str, bytes]) -> torch_private.ProvideNative:
     LoadFailed.
     """
 
-    def provide(argtypes: list[str], source: str, _stock: Callable[[], Any]) -> Any:
+    def provide(argtypes: list[str], source: str, _stock: Callable[[str], Any]) -> Any:
         data = files.get(native_name(argtypes, source))
         if data is None:
             raise LoadFailed("the artifact lacks a native kernel that its source needs")
