@@ -9,6 +9,7 @@ import torch
 import torch.fx
 
 from . import torch_private
+from .canonical import example_inputs
 from .unsupported import Unsupported
 
 
@@ -18,6 +19,9 @@ def refuse_untouchable(module: torch.fx.GraphModule, inputs: Sequence[Any]) -> N
         raise Unsupported(
             "gradients are wanted; call the model under torch.no_grad() or torch.inference_mode()"
         )
+    env = torch_private.shape_env_of(example_inputs(module))
+    if env is not None and not all(torch_private.is_backed(env, symbol) for symbol in env.var_to_range):
+        raise Unsupported("a size depends on data")
     for node in module.graph.nodes:
         if node.op == "call_function" and torch_private.names_process_group(node.target):
             raise Unsupported(
