@@ -59,11 +59,11 @@ def child(program: str, arguments: Sequence[str], environ: Mapping[str, str]) ->
 
 
 def json_of(command: Sequence[str], environ: Mapping[str, str]) -> dict[str, Any]:
-    """Run `command`; return the JSON on its last line of output. Raises RuntimeError where it fails."""
+    """Run `command`; return the JSON that its output ends with. Raises RuntimeError where it fails."""
     done = subprocess.run(command, env=dict(environ), capture_output=True, text=True, timeout=CHILD_S_MAX)
     if done.returncode:
         raise RuntimeError(f"{shlex.join(command)} ended with {done.returncode}:\n{done.stderr[-4000:]}")
-    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    found: dict[str, Any] = json.loads(done.stdout[("\n" + done.stdout).rindex("\n{") :])
     return found
 
 
