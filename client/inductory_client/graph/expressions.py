@@ -10,6 +10,7 @@ before.
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import sympy
@@ -102,7 +103,7 @@ def decode(encoded: Any, symbols: dict[str, sympy.Symbol]) -> Any:
         # Never anything but numbers and expressions: SymPy evaluates text that it is given as Python.
         decoded = [decode(argument, symbols) for argument in arguments]
         if name == "Rational":
-            return sympy.Rational(*(_whole(number) for number in decoded))
+            return sympy.Rational(Fraction(*map(_whole, decoded)))
         return _functions()[name](*decoded)
     except KeyError:
         raise Unsupported(f"{name!r} isn't a function that sizes are computed with") from None
