@@ -292,10 +292,10 @@ def test_a_condition_that_holds_becomes_a_guard_of_dynamos() -> None:
     assert calls == [True, False], "captured for 16, right for 99, captured again for 100"
 
 
-def test_conditions_on_unknown_sizes_are_refused() -> None:
+@pytest.mark.parametrize("guard", ['["GreaterThan","z9",2]', '["os.system","z0"]', "not json", "{}", "[]"])
+def test_a_condition_that_cannot_be_read_is_not_true(guard: str) -> None:
     graph = captured_graph(decoder(), token_ids(16))
-    with pytest.raises(Unsupported, match="'z9' isn't one"):
-        holds_here(graph, keys(graph)[0], ['["GreaterThan","z9",2]'])
+    assert not holds_here(graph, keys(graph)[0], [guard])
 
 
 def test_sdpa_under_every_name_is_attention() -> None:

@@ -125,15 +125,17 @@ def _devices(node: torch.fx.Node) -> Iterable[torch.device]:
 
 def holds_here(captured: CapturedGraph, key: str, guards: Sequence[str]) -> bool:
     """Whether the conditions that compiling a piece added are true of this capture; if so, Dynamo guards on
-    them.
+    them. What can't be read isn't true.
     """
-    for piece in captured.pieces:
-        if piece.key != key or not guards:
-            continue
-        env = torch_private.shape_env_of(piece.part.inputs())
-        for guard in guards:
-            if env is None or not torch_private.holds(
-                env, decode(json.loads(guard), piece.canonical.symbols)
-            ):
-                return False
-    return True
+    if not guards:
+        return True
+    return all(_holds(piece, guard) for piece in captured.pieces if piece.key == key for guard in guards)
+
+
+def _holds(piece: Piece, guard: str) -> bool:
+    env = torch_private.shape_env_of(piece.part.inputs())
+    try:
+        condition = decode(json.loads(guard), piece.canonical.symbols)
+    except (ValueError, Unsupported):
+        return False
+    return env is not None and torch_private.holds(env, condition)
