@@ -28,7 +28,7 @@ MEASURED = {
     "push_blob_bytes": "`inductory push` of the first one's cache",
     "elsewhere_first_blob_bytes": "the same to an empty store",
     "elsewhere_again_blob_bytes": "the same to that store, once more",
-    "recompiled_blob_bytes": "a process that compiled again: what its C++ compiler made otherwise",
+    "recompiled_blob_bytes": "a fresh process that compiled all again",
     "recompiled_different": "its artifacts that differ in any blob from those that the store keeps",
 }
 
