@@ -15,10 +15,9 @@ import time
 from dataclasses import asdict
 
 import torch
-from model import PROMPT_TOKENS, make_model, prompt
-
 from inductory_client.graph.report import reports
 from inductory_client.graph.torch_private import counters, mark_dynamic
+from model import PROMPT_TOKENS, make_model, prompt
 
 OTHER_LENGTHS = (5, 40, 100)
 CLOSE = 1e-4

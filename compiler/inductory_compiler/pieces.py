@@ -43,6 +43,7 @@ def compile_pieces(
     """Compile each of `pieces`, by key. Raises Unsupported, and whatever Inductor raises."""
     found: dict[str, Result] = {}
     for place, (key, piece) in enumerate(pieces.items(), 1):
+        log.info("compiling piece %d of %d", place, len(pieces))
         compiled = compile_form(piece.canonical.form, dict(options))
         log.info("compiled piece %d of %d in %.1f s: %s", place, len(pieces), compiled.seconds, key)
         draft = _draft(piece, compiled, target, named_options)
