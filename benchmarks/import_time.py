@@ -9,22 +9,16 @@ is imported and the local CAS is asked; the store's address refuses connections 
 
 from __future__ import annotations
 
-import json
-import os
-import platform
-import shlex
 import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
-from pathlib import Path
+
+from _harness import finish, progress
 
 RUNS = 15
-OUT = Path(__file__).resolve().parents[1] / "build" / "bench" / "import_time.json"
-GOALS = {"import_ms": 40.0, "first_resolve_ms": 150.0}
 
 FIRST_RESOLVE = """
 import sys
@@ -58,36 +52,34 @@ def measure(runs: int) -> dict[str, float]:
         prepare += "Client(Settings.load({}, cache_dir=sys.argv[2], config_dir=sys.argv[2])).signing_key()"
         milliseconds(prepare, arguments)
         times: dict[str, list[float]] = {name: [] for name in CODES}
+        names = list(CODES)
         for turn in range(runs + 1):
-            for name, code in CODES.items():
-                taken = milliseconds(code, arguments)
+            progress(f"turn {turn} of {runs}")
+            for name in names:
+                taken = milliseconds(CODES[name], arguments)
                 if turn:  # the first turn fills the page cache and writes bytecode
                     times[name].append(taken)
+            names.append(names.pop(0))  # so that none always follows the heaviest
     return {name: statistics.median(taken) for name, taken in times.items()}
 
 
 def main() -> None:
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else RUNS
     medians = measure(runs)
-    result = {
-        "benchmark": "import_time",
-        "figures": {
+    finish(
+        "import_time",
+        {
             "import_ms": round(medians["import"] - medians["bare"], 2),
             "first_resolve_ms": round(medians["first_resolve"] - medians["bare"], 2),
             "bare_ms": round(medians["bare"], 2),
-            "runs": runs,
         },
-        "goals": GOALS,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("inductory", "msgspec", "cryptography", "xxhash")},
+        {"import_ms": ("at_most", 40.0), "first_resolve_ms": ("at_most", 150.0)},
+        measured={
+            "import_ms": "`import inductory_client` over a bare interpreter; medians",
+            "first_resolve_ms": "everything up to where a first resolve would leave, likewise",
         },
-        "command": shlex.join(["python", "benchmarks/import_time.py", *sys.argv[1:]]),
-    }
-    OUT.parent.mkdir(parents=True, exist_ok=True)
-    OUT.write_text(json.dumps(result, indent=2) + "\n")
-    print(json.dumps(result, indent=2))
+        runs=runs,
+    )
 
 
 if __name__ == "__main__":
