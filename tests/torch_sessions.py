@@ -57,7 +57,7 @@ class Node:
     options: dict[str, Any] = field(default_factory=dict)
 
     def client(self) -> Client:
-        return Client(settings_in(self.folder, url=self.url, drain_s=60.0, **self.options))
+        return Client(settings_in(self.folder, url=self.url, **{"drain_s": 60.0, **self.options}))
 
     def keep(self, *drafts: Draft) -> tuple[Artifact, ...]:
         """Sign with this machine's key, and put into its local CAS."""
@@ -75,7 +75,7 @@ class Node:
         What it computes is right whatever happened, or this raises.
         """
         function, inputs = case
-        made = Session(settings_in(self.folder, url=self.url, drain_s=60.0, **self.options))
+        made = Session(settings_in(self.folder, url=self.url, **{"drain_s": 60.0, **self.options}))
         torch._dynamo.reset()
         try:
             with warned() as warnings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -97,25 +98,31 @@ def _places(
     """Number the parts: each node's part, and which parts are attention."""
     places: dict[torch.fx.Node, int] = {}
     attention: set[int] = set()
-    place = 0
-    after_attention: dict[torch.fx.Node, int] = {}
+    arguments: list[torch.fx.Node] = []
+    place, begun = 0, False
     for node in module.graph.nodes:
         if node.op in ("placeholder", "output"):
             continue
         if is_splitting(node, split_at):
-            if places and max(places.values()) == place:
-                place += 1
+            place += begun
             places[node] = place
             attention.add(place)
-            after_attention[node] = place
-            place += 1
+            place, begun = place + 1, False
+        elif _is_output_of(node, places, attention):
+            # An op that returns several tensors is unpacked in its own part: parts exchange tensors only.
+            places[node] = places[node.all_input_nodes[0]]
         elif node.op == "get_attr" and _only_used_by(node, split_at):
-            # A sub-graph that attention takes (FlexAttention's score and mask functions) goes where it is
-            # used.
-            places[node] = place + 1 if places and max(places.values()) == place else place
+            arguments.append(node)
         else:
-            places[node] = place
+            places[node], begun = place, True
+    # A sub-graph that attention takes (FlexAttention's score and mask functions) goes where it is used.
+    places.update({node: places[next(iter(node.users))] for node in arguments})
     return places, attention
+
+
+def _is_output_of(node: torch.fx.Node, places: dict[torch.fx.Node, int], attention: set[int]) -> bool:
+    """Whether `node` takes one output of the several that attention returns."""
+    return node.target is operator.getitem and places.get(node.all_input_nodes[0], -1) in attention
 
 
 def _only_used_by(node: torch.fx.Node, split_at: frozenset[str]) -> bool:
