@@ -129,11 +129,11 @@ def test_compiling_again_in_one_process_makes_the_same_bytes(compiled: Compiled)
     assert descriptors(compile_case(CASES["layers"]())) == descriptors(compiled)
 
 
-def test_nothing_of_the_builder_is_in_what_is_published(compiled: Compiled) -> None:
+def test_no_place_of_the_builder_is_in_what_is_published(compiled: Compiled) -> None:
     """Native files name torch's own headers where they check something; nothing else names a place."""
     torchs = str(Path(torch.__file__).parent).encode()
-    own = compile_piece._private_folder().encode()
+    folder = compile_piece._private_folder().encode()
     for draft in compiled.drafts:
         for blob in draft.blobs:
-            assert own not in blob.data, blob.media_type
+            assert folder not in blob.data, blob.media_type
             assert torchs not in blob.data or blob.media_type == NATIVE

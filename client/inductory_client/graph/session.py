@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
+from types import CodeType
 from typing import Any
 
 import torch
@@ -40,6 +41,7 @@ from .wiring import wire
 
 _SESSIONS: dict[Settings, Session] = {}
 _LOCK = threading.Lock()
+_MODELS_MAX = 10_000
 
 
 def session(settings: Settings) -> Session:
@@ -60,6 +62,7 @@ class Session:
         self.client.prefetch()
         self.hand_over = hand_over or self.client.publisher.submit
         self.loaded = LoadedPieces()
+        self.models: dict[CodeType, ModelIdentity] = {}
         self.reports: deque[GraphReport] = deque(maxlen=REPORTS_MAX)
 
     def compile_graph(
@@ -224,10 +227,26 @@ class _Graph:
         )
         self.report.manifest = manifest.manifest.id
         entry = BuildEntry(name=self.report.name, manifest=self.report.manifest)
-        build = build_of(_identity(graph), self.session.settings, graph.target, (entry,))
+        build = build_of(self._identity(graph), self.session.settings, graph.target, (entry,))
         self.report.build = build.key
         drafts = tuple(result.draft for result in compiled.values())
         return Publication(artifacts=drafts, manifest=manifest, build=build)
+
+    def _identity(self, graph: CapturedGraph) -> ModelIdentity:
+        """Return whose graph it is. Behind a graph break the model isn't at hand; the code that broke is."""
+        module, code, known = (
+            torch_private.traced_module(),
+            torch_private.captured_code(),
+            self.session.models,
+        )
+        if module is not None:
+            identity = identify(module)
+            if code is not None and len(known) < _MODELS_MAX:
+                known[code] = identity
+            return identity
+        # A function without a module: all that is known of it is what was captured.
+        function = ModelIdentity("function", graph.outer.digest, graph.outer.digest)
+        return function if code is None else known.get(code, function)
 
     @contextmanager
     def _step(self, name: str) -> Iterator[None]:
@@ -236,14 +255,6 @@ class _Graph:
             yield
         finally:
             self.report.seconds[name] = time.perf_counter() - started
-
-
-def _identity(graph: CapturedGraph) -> ModelIdentity:
-    module = torch_private.traced_module()
-    if module is not None:
-        return identify(module)
-    # A function without a module: all that is known of it is what was captured.
-    return ModelIdentity("function", graph.outer.digest, graph.outer.digest)
 
 
 def _name() -> str:

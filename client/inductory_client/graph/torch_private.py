@@ -65,6 +65,22 @@ def capture_name() -> str:
         return "forward"
 
 
+def captured_code() -> types.CodeType | None:
+    """Return the code that Dynamo is capturing in this thread; behind a graph break, that of the function
+    that broke.
+    """
+    from torch._dynamo.resume_execution import ContinueExecutionCache
+    from torch._dynamo.symbolic_convert import InstructionTranslator
+
+    try:
+        code: types.CodeType = InstructionTranslator.current_tx().f_code
+        while (resumed := ContinueExecutionCache.generated_code_metadata.get(code)) is not None:
+            code = resumed.code
+    except Exception:
+        return None
+    return code
+
+
 def shape_env_of(values: Sequence[Any]) -> ShapeEnv | None:
     """Return the ShapeEnv that the fake tensors and symbolic sizes among `values` belong to."""
     for value in values:
