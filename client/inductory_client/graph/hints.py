@@ -23,6 +23,12 @@ _ATTEMPTS = (
     (4 * BASE, 2 * STEP),
     (16 * BASE, STEP),
     (BASE // 8, 8),
+    (
+        BASE,
+        1,
+    ),  # one length may be the other and a token more: what a cache held before and holds after a step
+    (BASE, -1),
+    (BASE, 0),
     (8, 1),
     (2, 1),
 )
@@ -39,7 +45,8 @@ def choose_hints(
         values = {symbol: sympy.Integer(hint) for symbol, hint in zip(symbols, hints, strict=True)}
         if all(guard.xreplace(values) == sympy.true for guard in guards):
             return hints
-    raise Unsupported("no canonical length satisfies the conditions on the dynamic sizes")
+    conditions = ", ".join(map(str, guards))
+    raise Unsupported(f"no canonical length satisfies the conditions on the dynamic sizes: {conditions}")
 
 
 def _clamp(hint: int, interval: tuple[int, int | None]) -> int:

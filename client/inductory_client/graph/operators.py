@@ -66,6 +66,10 @@ _OPERATORS = frozenset(
         "xor",
     ]
 )
+# As some versions of Dynamo write `x == y`.
+_OPERATOR_METHODS = frozenset(
+    f"__{kind}{name.strip('_')}__" for name in _OPERATORS - {"setitem"} for kind in ("", "r", "i")
+)
 _MATH = frozenset(["ceil", "floor", "sqrt", "trunc"])
 
 
@@ -144,6 +148,7 @@ def function_by_name(name: str) -> Callable[..., Any]:
 
 def method_name(name: str) -> str:
     """Return the name of a call_method node's method. Raises Unsupported where tensors don't have it."""
-    if name.startswith("_") or not callable(getattr(torch.Tensor, name, None)):
+    plain = not name.startswith("_") or name in _OPERATOR_METHODS
+    if not plain or not callable(getattr(torch.Tensor, name, None)):
         raise Unsupported(f"the graph calls the method {name!r}, which tensors don't have")
     return name

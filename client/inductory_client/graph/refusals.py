@@ -54,13 +54,19 @@ def refuse_aliased_mutation(module: torch.fx.GraphModule, inputs: Sequence[Any])
         raise Unsupported("a piece writes to its inputs, and some of them share memory")
 
 
+_IN_PLACE = frozenset("setitem iadd iand ifloordiv imul ior isub itruediv ixor".split())
+_IN_PLACE_METHODS = frozenset(f"__{name}__" for name in _IN_PLACE)
+
+
 def _written(node: torch.fx.Node) -> Iterable[torch.fx.Node]:
     """Yield the nodes whose values `node` may write to."""
-    if node.op == "call_method" and str(node.target).endswith("_") and not str(node.target).endswith("__"):
-        yield from node.all_input_nodes[:1]
+    if node.op == "call_method":
+        name = str(node.target)
+        if name in _IN_PLACE_METHODS or (name.endswith("_") and not name.endswith("__")):
+            yield from node.all_input_nodes[:1]
     elif node.op == "call_function":
         name = getattr(node.target, "__name__", "")
         schema = getattr(node.target, "_schema", None)
-        in_place = name.endswith("_") or name in ("setitem", "iadd", "imul", "isub", "itruediv", "ifloordiv")
+        in_place = name.endswith("_") or name in _IN_PLACE
         if in_place or "out" in node.kwargs or (schema is not None and schema.is_mutable):
             yield from node.all_input_nodes
