@@ -54,7 +54,7 @@ def refuse_aliased_mutation(module: torch.fx.GraphModule, inputs: Sequence[Any])
         raise Unsupported("a piece writes to its inputs, and some of them share memory")
 
 
-_IN_PLACE = frozenset("setitem iadd iand ifloordiv imul ior isub itruediv ixor".split())
+_IN_PLACE = frozenset(["setitem", "iadd", "iand", "ifloordiv", "imul", "ior", "isub", "itruediv", "ixor"])
 _IN_PLACE_METHODS = frozenset(f"__{name}__" for name in _IN_PLACE)
 
 
