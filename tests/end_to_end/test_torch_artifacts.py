@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 import torch
 from inductory_client.contract.descriptor import NATIVE, PAYLOAD
+from inductory_client.graph import torch_private
+from inductory_client.graph.captured import holds_here
 from inductory_client.graph.load import load_piece
-from inductory_client.graph.torch_private import compiled_graphs, unpickle_entry
 from inductory_compiler import compile_piece
 from inductory_compiler.pieces import compile_pieces
+from inductory_compiler.rebuild import rebuild
 from torch._higher_order_ops.triton_kernel_wrap import kernel_side_table
 from torch_capturing import captured_graph
 from torch_cases import CASES
@@ -57,7 +59,7 @@ def poisoned(compiled: Compiled, tmp_path: Path) -> tuple[Path, Path]:
         for draft in compiled.drafts
         for blob in draft.blobs
         if blob.media_type == PAYLOAD
-        for graph in compiled_graphs(unpickle_entry(blob.data))
+        for graph in torch_private.compiled_graphs(torch_private.unpickle_entry(blob.data))
     ]
     assert {f"{key}.py" for key in keys} <= {path.name for path in sources}, "named as torch would look"
     for path in sources:
@@ -127,6 +129,19 @@ def test_a_loaded_piece_returns_a_sequence_as_a_compiled_one_does(compiled: Comp
 
 def test_compiling_again_in_one_process_makes_the_same_bytes(compiled: Compiled) -> None:
     assert descriptors(compile_case(CASES["layers"]())) == descriptors(compiled)
+
+
+def test_conditions_that_compiling_adds_are_kept(compiled: Compiled) -> None:
+    """What torch assumes of the sizes while it compiles is part of the artifact, in the form's own names."""
+    form = compiled.graph.pieces[0].canonical.form
+    rebuilt = rebuild(form)
+    before = len(torch_private.guards_of(rebuilt.env))
+    assert compile_piece._encoded_guards(rebuilt, before) == ()
+    (tokens,) = rebuilt.symbols.values()
+    assert torch_private.holds(rebuilt.env, tokens < 4096)
+    (added,) = compile_piece._encoded_guards(rebuilt, before)
+    assert added == '["StrictLessThan","z0",4096]'
+    assert holds_here(compiled.graph, compiled.graph.pieces[0].key, [added])
 
 
 def test_no_place_of_the_builder_is_in_what_is_published(compiled: Compiled) -> None:

@@ -119,6 +119,23 @@ def test_the_order_of_captures_changes_no_key(tmp_path: Path) -> None:
     assert len(found[0]) == 2
 
 
+@pytest.mark.parametrize("start", ["compiled", "loaded"])
+def test_an_output_that_is_a_view_shares_its_inputs_memory(
+    start: str, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    function, (x,) = CASES["views"]()
+    if start == "loaded":
+        Node(tmp_path).keep(*compile_case((function, (x,))).drafts)
+        torch._dynamo.reset()
+    before = len(reports())
+    with torch.no_grad():
+        narrowed, _, flat = torch.compile(function, backend="inductory", options=options)(x)
+    assert [report.outcome for report in new_reports(before)] == [start]
+    assert narrowed.data_ptr() == flat.data_ptr() == x.data_ptr()
+    x.fill_(7)
+    assert narrowed.unique().tolist() == flat.unique().tolist() == [7]
+
+
 # --- left alone ---
 
 

@@ -23,6 +23,7 @@ from torch_capturing import captured_graph
 from torch_models import decoder, token_ids, values
 
 S, T = (sympy.Symbol(name, positive=True, integer=True) for name in ("s7", "s90"))
+SYMBOLS = st.sampled_from([S, T])
 NUMBERS = st.integers(1, 4096)
 
 
@@ -35,12 +36,12 @@ def sizes(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
         st.builds(
             lambda a, n, m: ModularIndexing(a, sympy.Integer(n), sympy.Integer(m)), inner, NUMBERS, NUMBERS
         ),
-        st.builds(Max, inner, inner),
-        st.builds(Min, inner, inner),
+        st.builds(Max, inner, SYMBOLS),
+        st.builds(Min, inner, SYMBOLS),
     )
 
 
-SIZES = st.recursive(st.one_of(st.sampled_from([S, T]), NUMBERS.map(sympy.Integer)), sizes, max_leaves=8)
+SIZES = st.recursive(st.one_of(SYMBOLS, NUMBERS.map(sympy.Integer)), sizes, max_leaves=8)
 # Differences and fractions only outside: torch's own functions take neither.
 OUTER = st.one_of(SIZES, st.builds(lambda a, n, m: (a - n) / m, SIZES, NUMBERS, NUMBERS))
 CONDITIONS = st.builds(
