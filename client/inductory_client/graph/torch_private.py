@@ -315,7 +315,8 @@ def fake_inputs(
 
 
 def propagate(module: torch.fx.GraphModule, inputs: Sequence[Any], mode: FakeTensorMode) -> None:
-    """Give every node of `module` the example value that compiling starts from."""
+    """Give every node of `module` the example value that compiling starts from, as Dynamo does."""
+    from torch._dispatch.python import enable_python_dispatcher
 
     class Propagate(torch.fx.Interpreter):
         def run_node(self, node: torch.fx.Node) -> Any:
@@ -324,7 +325,8 @@ def propagate(module: torch.fx.GraphModule, inputs: Sequence[Any], mode: FakeTen
                 node.meta["example_value"] = value
             return value
 
-    with mode, torch.no_grad():
+    # Without the dispatcher, operations made of others (linear, in torch 2.11) can't take symbolic sizes.
+    with mode, torch.no_grad(), enable_python_dispatcher():
         Propagate(module).run(*inputs)
 
 
