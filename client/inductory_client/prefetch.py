@@ -10,6 +10,9 @@ from .contract.errors import DeadlineExceeded
 from .deadline import StoreBudget
 from .trouble import warn_once
 
+WAIT_SHARE = 0.5
+"""Which part of what is left of a start's budget is waited for a bundle; the rest is kept to resolve."""
+
 
 class Prefetch:
     """Runs `pull` once, on a daemon thread. What it raises is warned about; a fetch asks for the rest."""
@@ -32,14 +35,17 @@ class Prefetch:
             self._done.set()
 
     def wait(self, budget: StoreBudget) -> bool:
-        """Wait for the end, as long as the start's budget lasts; whether something may have come."""
+        """Wait for the end for a share of the start's budget; whether something may have come.
+
+        What came before the end may be used, and there is time left to ask the store for the rest.
+        """
         if self._pid != os.getpid():
             return False  # never begun, or begun by the process that this one was forked from
         if self._done.is_set():
             return True
         try:
             with budget.waiting() as deadline:
-                self._done.wait(deadline.remaining())
+                self._done.wait(deadline.remaining() * WAIT_SHARE)
         except DeadlineExceeded:
             pass
         return True

@@ -42,23 +42,21 @@ def pull(
     and Corrupt, KeyMismatch and Malformed where the stream isn't that build's bundle.
     """
     began = time.perf_counter()
-    frames = store.bundle(key, deadline=deadline)
-    first = next(frames, None)
-    if first is None:
-        raise Corrupt("the bundle is empty")
-    pulling = _Pulling(decode(first[1], BundleIndex), key, cas, keyring)
+    pulling = _Pulling(key, cas, keyring)
+    frames = store.bundle(key, pulling.begin, deadline=deadline)
+    next(frames, None)  # the index, which `begin` has read
     try:
         for digest, data, packed in frames:
             pulling.take(digest, data, len(packed))
     finally:
-        pulling.record()
+        pulling.end()
     index = pulling.index
     if not pulling.refused:
         cas.put_build(index)
     return PullReport(
         build=index.build,
         manifests=index.manifests,
-        artifacts=len(index.artifacts) - len(pulling.refused),
+        artifacts=len(pulling.recorded),
         refused=pulling.refused,
         blobs=pulling.blobs,
         bytes_raw=pulling.bytes_raw,
@@ -68,48 +66,80 @@ def pull(
 
 
 class _Pulling:
-    """One pull under way."""
+    """One pull under way. Manifests and builds aren't signed: only what trusted artifacts load is kept."""
 
-    def __init__(self, index: BundleIndex, key: str, cas: LocalCas, keyring: Keyring) -> None:
-        if index.build.key != key:
-            raise KeyMismatch(f"the bundle is of build {index.build.key} where {key} was asked for")
-        self.index = index
+    def __init__(self, key: str, cas: LocalCas, keyring: Keyring) -> None:
         self.refused: dict[str, InductoryError] = {}
+        self.recorded: set[str] = set()
         self.blobs, self.bytes_raw, self.bytes_moved = 0, 0, 0
+        self._key = key
         self._cas = cas
-        self._trusted: list[Artifact] = []
+        self._keyring = keyring
+        self._index: BundleIndex | None = None
         self._sizes: dict[str, int] = {}
+        self._awaited: dict[str, set[str]] = {}
+        """What an artifact loads and hasn't come yet, by the artifact's key."""
+        self._users: dict[str, list[Artifact]] = {}
+        """The artifacts that load a blob, by the blob's digest."""
+
+    @property
+    def index(self) -> BundleIndex:
+        if self._index is None:
+            raise Corrupt("the bundle is empty")
+        return self._index
+
+    def begin(self, data: bytes) -> dict[str, int]:
+        """Read the index and return the sizes of the blobs that are wanted, by digest."""
+        index = decode(data, BundleIndex)
+        if index.build.key != self._key:
+            raise KeyMismatch(f"the bundle is of build {index.build.key} where {self._key} was asked for")
+        self._index = index
+        wanted: dict[str, int] = {}
         for artifact in index.artifacts:
+            if artifact.key in self._awaited:
+                continue
             try:
-                keyring.check(artifact)
+                self._keyring.check(artifact)
             except InductoryError as error:
                 self.refused[artifact.key] = error
-            else:
-                self._trusted.append(artifact)
-        named = {item.digest for artifact in self._trusted for item in artifact.subject.descriptors}
-        for manifest in index.manifests:
-            named.update(item.digest for item in (*manifest.documents, *manifest.files))
-        named.update(entry.dispatch.digest for entry in index.build.entries if entry.dispatch is not None)
-        self._named = named
+                continue
+            loaded = artifact.subject.loaded
+            self._awaited[artifact.key] = {item.digest for item in loaded}
+            for item in loaded:
+                wanted[item.digest] = item.size
+                self._users.setdefault(item.digest, []).append(artifact)
+        return wanted
 
     def take(self, digest: str, data: bytes, bytes_moved: int) -> None:
-        """Keep a verified frame that something trusted names; others only cost their way."""
+        """Keep a verified blob, and record the artifacts that waited for it alone: a start may be waiting."""
         self.bytes_moved += bytes_moved
-        if digest in self._named:
-            self.blobs += 1
-            self.bytes_raw += len(data)
-            self._sizes[digest] = len(data)
-            self._cas.put(digest, data)
+        self.blobs += 1
+        self.bytes_raw += len(data)
+        self._sizes[digest] = len(data)
+        self._cas.put(digest, data)
+        for artifact in self._users[digest]:
+            awaited = self._awaited[artifact.key]
+            awaited.discard(digest)
+            if not awaited:
+                self._record(artifact)
 
-    def record(self) -> None:
-        for artifact in self._trusted:
-            try:
-                for descriptor in artifact.subject.loaded:
-                    self._require(descriptor)
-            except InductoryError as error:
-                self.refused[artifact.key] = error
-            else:
-                self._cas.put_artifact(artifact)
+    def end(self) -> None:
+        """Record what is whole with what lay here before, and refuse the rest."""
+        if self._index is None:
+            return
+        for artifact in self._index.artifacts:
+            if artifact.key in self._awaited and artifact.key not in self.recorded:
+                self._record(artifact)
+
+    def _record(self, artifact: Artifact) -> None:
+        try:
+            for descriptor in artifact.subject.loaded:
+                self._require(descriptor)
+        except InductoryError as error:
+            self.refused[artifact.key] = error
+        else:
+            self._cas.put_artifact(artifact)
+            self.recorded.add(artifact.key)
 
     def _require(self, descriptor: Descriptor) -> None:
         """Raise unless the blob came with this pull or lies here already."""

@@ -9,9 +9,9 @@ from urllib.parse import urlencode
 from msgspec import Struct
 
 from .breaker import CircuitBreaker
-from .contract.blob import pack, unpack
+from .contract.blob import pack, packed_bytes_max, unpack
 from .contract.build import DEFAULT_NAMESPACE
-from .contract.bundle import read_frames
+from .contract.bundle import Sizes, read_frames
 from .contract.descriptor import BLOB_BYTES_MAX
 from .contract.digest import digest_of
 from .contract.errors import (
@@ -91,7 +91,7 @@ class HttpStore:
         """`get_blob`, with the count of the bytes that travelled."""
         if size > BLOB_BYTES_MAX:
             raise TooLarge(f"blob {digest} would have {size} bytes")
-        packed_max = size + size // 128 + 512  # as in a bundle: zstd hardly grows what it can't shrink
+        packed_max = packed_bytes_max(size)
         headers = {"Accept-Encoding": "zstd"}
         answer = self._exchange.ask_bytes("GET", f"/v1/blobs/{digest}", headers, None, deadline, packed_max)
         data = unpack(answer.body, size) if answer.encoding == "zstd" else answer.body
@@ -159,17 +159,17 @@ class HttpStore:
         return self._exchange.ask("GET", "/readyz", Status, None, deadline, statuses=(200, 503))
 
     def bundle(
-        self, key: str, bytes_max: int = BUNDLE_BYTES_MAX, deadline: Deadline | None = None
+        self, key: str, wanted: Sizes, bytes_max: int = BUNDLE_BYTES_MAX, deadline: Deadline | None = None
     ) -> Iterator[tuple[str, bytes, bytes]]:
-        """Yield (digest, bytes, packed bytes) of each frame of a build's bundle, verified.
+        """Yield (digest, bytes, packed bytes) of each frame of a build's bundle that is wanted, verified.
 
-        The first frame is the index. Frames yielded before an error are good. Raises NotFound, Corrupt,
-        DigestMismatch and TooLarge besides.
+        The first frame is the index, which `wanted` is called with. Frames yielded before an error are good.
+        Raises what `wanted` raises, and NotFound, Corrupt, DigestMismatch, SizeMismatch and TooLarge besides.
         """
         deadline = deadline or Deadline(BUNDLE_S)
         path = f"/v1/builds/{key}/bundle?{urlencode({'namespace': self.namespace})}"
         with self._exchange.opened("GET", path, {}, deadline=deadline) as response:
-            yield from read_frames(response, bytes_max)
+            yield from read_frames(response, bytes_max, wanted)
             response.read(1)  # the end of the answer, so that the connection can be kept
 
     def _ask(

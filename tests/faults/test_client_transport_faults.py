@@ -361,4 +361,4 @@ def test_a_failing_store_is_left_alone_and_then_asked_again() -> None:
 )
 def test_a_bundle_that_is_none(body: bytes, error: type[InductoryError]) -> None:
     with Misbehaving(always(answer(body), hang_up=True)) as server, pytest.raises(error):
-        list(HttpStore(server.url).bundle("ab" * 32, deadline=Deadline(LONG_S)))
+        list(HttpStore(server.url).bundle("ab" * 32, lambda index: {}, deadline=Deadline(LONG_S)))

@@ -66,7 +66,7 @@ def test_a_prefetch_that_hangs_costs_the_budget_and_no_more(tmp_path: Path, conf
             fetched = node.fetch(WANTED, TARGET)
             assert len(fetched.pieces) == 1
             assert isinstance(fetched.error, DeadlineExceeded)
-            assert not any(b":resolve" in request for request in server.asked)
+            assert any(b":resolve" in request for request in server.asked), "a part of it is kept to resolve"
 
 
 def test_an_unknown_build_is_warned_about_and_resolved_instead(

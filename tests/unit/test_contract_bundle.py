@@ -11,7 +11,14 @@ from contract_samples import artifact, build, manifest
 from hypothesis import given
 from hypothesis import strategies as st
 from inductory_client.contract.blob import pack
-from inductory_client.contract.bundle import MAGIC, BundleIndex, end_header, frame_header, read_frames
+from inductory_client.contract.bundle import (
+    INDEX_BYTES_MAX,
+    MAGIC,
+    BundleIndex,
+    end_header,
+    frame_header,
+    read_frames,
+)
 from inductory_client.contract.descriptor import BLOB_BYTES_MAX
 from inductory_client.contract.digest import checksum_of, digest_of
 from inductory_client.contract.errors import Corrupt, DigestMismatch, InductoryError, SizeMismatch, TooLarge
@@ -162,3 +169,39 @@ def test_frames_before_a_fault_are_good() -> None:
     assert [next(frames)[1] for _ in BLOBS] == BLOBS
     with pytest.raises(Corrupt, match="cut short"):
         next(frames)
+
+
+def test_an_index_is_no_longer_than_a_message() -> None:
+    packed = pack(bytes(1000))
+    header = frame_header("ab" * 32, INDEX_BYTES_MAX + 1, packed)
+    with pytest.raises(TooLarge):
+        list(read_frames(NoMore(MAGIC + header + packed), 1 << 40))
+
+
+class NoLongReads(io.BytesIO):
+    """Fails the test when much is asked for at once."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        assert 0 <= (size or 0) <= 1 << 20
+        return super().read(size)
+
+
+def test_only_what_is_wanted_is_unpacked() -> None:
+    wanted, bomb = b"wanted", b"\0" * (1 << 20)
+    unwanted = frame_header(digest_of(b"unwanted"), 3 << 20, bomb * 3) + bomb * 3
+    stream = b"".join([MAGIC, frame(b"index"), unwanted, frame(wanted), frame(wanted), end_header(4)])
+    asked: list[bytes] = []
+
+    def sizes(index: bytes) -> dict[str, int]:
+        asked.append(index)
+        return {digest_of(wanted): len(wanted)}
+
+    frames = list(read_frames(NoLongReads(stream), 1 << 30, sizes))
+    assert [data for _, data, _ in frames] == [b"index", wanted], "what is sent twice comes once"
+    assert asked == [b"index"]
+
+
+def test_a_wanted_blob_of_another_size_is_refused_before_it_is_read() -> None:
+    stream = MAGIC + frame(b"index") + frame(b"wanted")[: HEADER.size]
+    with pytest.raises(SizeMismatch):
+        list(read_frames(io.BytesIO(stream), 1 << 30, lambda index: {digest_of(b"wanted"): 7}))

@@ -14,6 +14,14 @@ else:
 ZSTD_LEVEL = 3
 
 
+def packed_bytes_max(size: int) -> int:
+    """Return how many bytes `size` bytes may be packed.
+
+    zstd grows what it can't shrink by at most one part in 256, and a small frame by a few bytes.
+    """
+    return size + size // 128 + 512
+
+
 def pack(data: bytes) -> bytes:
     """Compress `data` (zstd, level 3)."""
     return zstd.compress(data, ZSTD_LEVEL)
