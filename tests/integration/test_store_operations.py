@@ -14,12 +14,16 @@ from inductory_client.contract import wire
 from inductory_client.contract.blob import pack
 from inductory_client.contract.bundle import read_frames
 from inductory_client.contract.digest import digest_of
+from inductory_client.contract.errors import TooLarge
+from inductory_client.contract.target import Target
 from inductory_store.app import create_app
 from inductory_store.blobs.memory import MemoryBlobs
+from inductory_store.catalog.artifacts import artifact_records
 from inductory_store.catalog.catalog import Catalog
 from inductory_store.catalog.lookup import Filters
 from inductory_store.catalog.migrate import upgrade
 from inductory_store.operations.bundle import open_bundle
+from inductory_store.operations.explain import VALUE_CHARS_MAX
 from inductory_store.operations.lookup import lookup
 from inductory_store.operations.missing_blobs import missing_blobs
 from inductory_store.operations.overview import overview
@@ -183,3 +187,34 @@ def test_readers_are_sent_to_where_the_bytes_are(tmp_path: Path) -> None:
     assert direct.headers["location"] == ElsewhereBlobs().direct_url(digest_of(data))
     assert direct.headers["cache-control"] == "no-store"
     assert (plain.status_code, plain.content) == (200, data)
+
+
+def test_explaining_misses_never_makes_more_than_a_message(store: Store) -> None:
+    """A request of half a megabyte must not be answered with hundreds."""
+    data = b"payload"
+    put_blob(store, digest_of(data), len(data), [pack(data)], packed=True)
+    there = artifact([descriptor(data)], "graph", target=Target({"a": "v" * 3900}))
+    publish_artifact(store, "default", there.key, there)
+    ours = Target({f"factor {at:03}": "w" * 3900 for at in range(100)})
+    graph = digest_of(b"graph")
+    wanted = [wire.ArtifactWanted(key=digest_of(b"%d" % at), graph_digest=graph) for at in range(1000)]
+    resolved = resolve(store, "default", wire.Resolve(artifacts=tuple(wanted), target=ours))
+    assert len(wire.encode(resolved)) <= 2 << 20
+    assert len(resolved.misses) == 1000
+    first, last = resolved.misses[0], resolved.misses[-1]
+    assert first.nearest is not None
+    assert len(first.nearest.differences) == wire.DIFFERENCES_MAX
+    told = first.nearest.differences[0]
+    assert (told.name, told.ours) == ("a", None)
+    assert told.theirs is not None
+    assert len(told.theirs) == VALUE_CHARS_MAX
+    assert last.nearest is None, "what doesn't fit is left out"
+
+
+def test_artifacts_that_fit_no_answer_are_refused_while_they_are_read(store: Store) -> None:
+    keys, _ = publish(store, 5)
+    with store.catalog.read() as connection:
+        records = artifact_records(connection, "default", keys, bytes_max=1 << 20)
+        assert set(records) == set(keys)
+        with pytest.raises(TooLarge):
+            artifact_records(connection, "default", keys, bytes_max=sum(map(len, records.values())) - 1)

@@ -23,6 +23,8 @@ MESSAGE_BYTES_MAX = 16 << 20
 BATCH_MAX = 1000
 """Most names in one message."""
 PAGE_MAX = 500
+DIFFERENCES_MAX = 10
+"""Most factors that the explanation of one miss names."""
 INLINE_BYTES_MAX = 64 << 10
 """Largest packed blob that travels inside an answer to `artifacts:resolve`."""
 
@@ -89,7 +91,10 @@ class Nearest(Message, frozen=True):
 
     key: Digest
     differences: tuple[FactorDifference, ...]
-    """What the asker's target has and the nearest one's hasn't; empty where shape or options differ."""
+    """What the asker's target has and the nearest one's hasn't; empty where shape or options differ.
+
+    The first DIFFERENCES_MAX by name; long values are cut.
+    """
 
 
 class Miss(Message, frozen=True):
@@ -207,6 +212,7 @@ class Status(Message, frozen=True):
 
 __all__ = [
     "BATCH_MAX",
+    "DIFFERENCES_MAX",
     "INLINE_BYTES_MAX",
     "MESSAGE_BYTES_MAX",
     "PAGE_MAX",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from inductory_client.contract import wire
 from inductory_client.contract.artifact import Artifact
 from inductory_client.contract.descriptor import LOADED, Descriptor
+from inductory_client.contract.errors import TooLarge
 from inductory_client.contract.shape import shape_text
 from sqlalchemy import ColumnElement, Connection, delete, func, select, update
 
@@ -16,6 +17,8 @@ from .insert import IN_MAX, insert_all, insert_first, insert_or_replace
 from .tables import artifact, artifact_blob, blob
 from .targets import add_target
 
+RECORDS_AT_ONCE = 20
+"""Records that are read ahead: one may be as long as a message."""
 NEAREST_MAX = 16
 """Artifacts of one graph that are compared to find the nearest."""
 
@@ -28,14 +31,23 @@ class Candidate:
     target: str
 
 
-def artifact_records(connection: Connection, namespace: str, keys: Collection[str]) -> dict[str, bytes]:
-    """Return the records of whole artifacts by key: those whose loaded blobs are all there."""
+def artifact_records(
+    connection: Connection, namespace: str, keys: Collection[str], *, bytes_max: int
+) -> dict[str, bytes]:
+    """Return the records of whole artifacts by key: those whose loaded blobs are all there.
+
+    Raises TooLarge as soon as they are more than `bytes_max` bytes together.
+    """
     wanted = sorted(set(keys))
     query = select(artifact.c.key, artifact.c.record).where(artifact.c.namespace == namespace, _is_whole())
     found: dict[str, bytes] = {}
     for start in range(0, len(wanted), IN_MAX):
         rows = connection.execute(query.where(artifact.c.key.in_(wanted[start : start + IN_MAX])))
-        found.update({row.key: row.record for row in rows})
+        for row in rows.yield_per(RECORDS_AT_ONCE):
+            bytes_max -= len(row.record)
+            if bytes_max < 0:
+                raise TooLarge("the artifacts don't fit one answer; ask for fewer")
+            found[row.key] = row.record
     return found
 
 

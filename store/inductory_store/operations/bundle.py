@@ -38,7 +38,7 @@ def _index(store: Store, namespace: str, key: str) -> BundleIndex:
         found = manifests(connection, namespace, [entry.manifest for entry in build.entries])
         ordered = [found[each] for each in dict.fromkeys(entry.manifest for entry in build.entries)]
         keys = list(dict.fromkeys(entry.artifact for manifest in ordered for entry in manifest.entries))
-        records = artifact_records(connection, namespace, keys)
+        records = artifact_records(connection, namespace, keys, bytes_max=wire.MESSAGE_BYTES_MAX)
     artifacts = tuple(wire.decode(records[key], Artifact) for key in keys if key in records)
     return BundleIndex(build=build, manifests=tuple(ordered), artifacts=artifacts)
 

@@ -16,6 +16,9 @@ from inductory_store.store import Store
 
 from .read_build import read_build, read_manifest
 
+RECORDS_BYTES_MAX = 256 << 20
+"""Most bytes of artifacts' records that are read for one parts list."""
+
 KeyForm = Literal["newer", "older"]
 """Newer: ((1, 2048), 0, 'inductor_standalone') -> {'graph_handle': (name, path), 'cache_key': key}.
 Older: (None, 0, 'inductor') -> (key, path)."""
@@ -37,7 +40,8 @@ def parts_list(
         raise Malformed(f"the build has no manifest {manifest_id}")
     manifest = read_manifest(store, namespace, manifest_id or named[0])
     with store.catalog.read() as connection:
-        records = artifact_records(connection, namespace, {entry.artifact for entry in manifest.entries})
+        keys = {entry.artifact for entry in manifest.entries}
+        records = artifact_records(connection, namespace, keys, bytes_max=RECORDS_BYTES_MAX)
     artifacts = {each: wire.decode(record, Artifact) for each, record in records.items()}
     return parts_text(manifest, artifacts, form, folder)
 

@@ -37,13 +37,13 @@ def publish_artifact(store: Store, namespace: str, key: str, value: Artifact) ->
         raise UntrustedSigner(f"this store doesn't take artifacts that {signer} signed")
     with store.catalog.write() as connection:
         check_blobs(connection, value.subject.descriptors)
-        there = artifact_records(connection, namespace, [key]).get(key)
+        there = artifact_records(connection, namespace, [key], bytes_max=wire.MESSAGE_BYTES_MAX).get(key)
         if there is None and known_artifacts(connection, namespace, [key]):
             replace_artifact(connection, namespace, value, store.clock())
             return Published(key=key, outcome="created")
         if there is None and add_artifact(connection, namespace, value, store.clock()):
             return Published(key=key, outcome="created")
-        first = there or artifact_records(connection, namespace, [key])[key]
+        first = there or artifact_records(connection, namespace, [key], bytes_max=wire.MESSAGE_BYTES_MAX)[key]
         differing = differences(wire.decode(first, Artifact).subject, value.subject)
         if first != wire.encode(value):
             count_again(connection, namespace, key, equal=not differing)

@@ -6,33 +6,35 @@ from collections.abc import Iterable
 
 from inductory_client.contract import wire
 from inductory_client.contract.artifact import Artifact
-from inductory_client.contract.errors import TooLarge
-from inductory_client.contract.target import FactorDifference, Target
-from inductory_client.contract.target import differences as target_differences
-from inductory_client.contract.wire import ArtifactWanted, Miss, Nearest, Resolve, Resolved
+from inductory_client.contract.wire import Resolve, Resolved
 
-from inductory_store.catalog.artifacts import Candidate, artifact_records, nearest_candidates
+from inductory_store.catalog.artifacts import artifact_records
 from inductory_store.catalog.blobs import BlobRow, ready_blobs
-from inductory_store.catalog.targets import targets
 from inductory_store.store import Store
 
+from .explain import explain
 from .get_blob import small_packed
 
 _MARGIN_BYTES = 1 << 20
-"""Room in an answer for its misses and its punctuation."""
+"""Room in an answer for the keys of its misses and its punctuation."""
+_EXPLAINED_BYTES_MAX = 1 << 20
+"""Room in an answer for what comes nearest to its misses."""
+_RECORDS_BYTES_MAX = wire.MESSAGE_BYTES_MAX - _MARGIN_BYTES - _EXPLAINED_BYTES_MAX
 
 
 def resolve(store: Store, namespace: str, asked: Resolve) -> Resolved:
-    """Return the artifacts that are there, with their small blobs, and explain the others; four queries."""
+    """Return the artifacts that are there, with their small blobs, and explain the others; four queries.
+
+    The answer fits one message: raises TooLarge where the artifacts don't, and explains fewer misses.
+    """
     wanted = tuple({each.key: each for each in asked.artifacts}.values())
     with store.catalog.read() as connection:
-        records = artifact_records(connection, namespace, [each.key for each in wanted])
+        keys = [each.key for each in wanted]
+        records = artifact_records(connection, namespace, keys, bytes_max=_RECORDS_BYTES_MAX)
         hits = {key: wire.decode(record, Artifact) for key, record in records.items()}
         digests = {descriptor.digest for hit in hits.values() for descriptor in hit.subject.loaded}
         rows = ready_blobs(connection, digests)
-    room = wire.MESSAGE_BYTES_MAX - _MARGIN_BYTES - sum(map(len, records.values()))
-    if room < 0:
-        raise TooLarge("the artifacts don't fit one answer; ask for fewer")
+    room = _RECORDS_BYTES_MAX - sum(map(len, records.values()))
     # Base64 makes four bytes of three.
     budget = min(store.settings.inline_bytes_total_max, room * 3 // 4)
     blobs, lost = _inline(store, rows.values(), asked.inline_bytes_max, budget)
@@ -40,9 +42,11 @@ def resolve(store: Store, namespace: str, asked: Resolve) -> Resolved:
         key: hit for key, hit in hits.items() if lost.isdisjoint(each.digest for each in hit.subject.loaded)
     }
     missed = [each for each in wanted if each.key not in hits]
+    with store.catalog.read() as connection:
+        misses = explain(connection, namespace, missed, asked.target, _EXPLAINED_BYTES_MAX)
     return Resolved(
         hits=tuple(hits[each.key] for each in wanted if each.key in hits),
-        misses=_explained(store, namespace, missed, asked.target),
+        misses=misses,
         blobs=blobs,
     )
 
@@ -63,29 +67,3 @@ def _inline(
             blobs[row.digest] = frame
             budget -= len(frame)
     return blobs, lost
-
-
-def _explained(
-    store: Store, namespace: str, missed: list[ArtifactWanted], target: Target | None
-) -> tuple[Miss, ...]:
-    graphs = {each.graph_digest for each in missed if each.graph_digest is not None}
-    if not graphs:
-        return tuple(Miss(key=each.key) for each in missed)
-    with store.catalog.read() as connection:
-        candidates = nearest_candidates(connection, namespace, graphs)
-        theirs = targets(connection, {each.target for found in candidates.values() for each in found})
-    return tuple(
-        Miss(key=each.key, nearest=_nearest(candidates.get(each.graph_digest or "", []), theirs, target))
-        for each in missed
-    )
-
-
-def _nearest(candidates: list[Candidate], theirs: dict[str, Target], ours: Target | None) -> Nearest | None:
-    """Return the candidate that differs in the fewest factors; the newest of equals."""
-    compared: list[tuple[Candidate, tuple[FactorDifference, ...]]] = [
-        (each, () if ours is None else target_differences(ours, theirs[each.target])) for each in candidates
-    ]
-    if not compared:
-        return None
-    best, differing = min(compared, key=lambda pair: len(pair[1]))
-    return Nearest(key=best.key, differences=differing)
