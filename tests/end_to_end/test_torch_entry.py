@@ -232,7 +232,10 @@ def test_a_node_without_the_compiler_loads_and_leaves_the_rest_to_stock_inductor
     compiled = compile_case(CASES["bare_tensor"]())
     Node(tmp_path).keep(*compiled.drafts)
     ran = Machine(tmp_path).run(
-        "case", "bare_tensor", "views", code="sys.modules['inductory_compiler'] = None"
+        "case",
+        "bare_tensor",
+        "views",
+        code="sys.modules['inductory_compiler'] = None",
     )
     assert ran.outcomes == ["loaded", "stock"], ran.reasons
     assert all(result["close"] for result in ran.results.values())
