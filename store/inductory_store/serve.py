@@ -15,6 +15,7 @@ from inductory_client.contract.errors import BadSettings
 
 from .app import create_app
 from .blobs.disk import DiskBlobs
+from .catalog.blobs import has_blobs
 from .catalog.catalog import Catalog
 from .catalog.migrate import upgrade
 from .settings import StoreSettings
@@ -32,9 +33,9 @@ def serve(settings: StoreSettings, announce: Callable[[str], None] = print_addre
 
     Raises BadSettings where the address or the database can't be used, StorageFailed where the folder can't.
     """
-    blobs = DiskBlobs(settings.data_dir)
+    filled = migrate(settings)
+    blobs = DiskBlobs(settings.data_dir, filled=filled)
     blobs.sweep_incoming(time.time())
-    migrate(settings)
     listener = _listen(settings)
     config = uvicorn.Config(
         create_app(settings, blobs),
@@ -48,12 +49,18 @@ def serve(settings: StoreSettings, announce: Callable[[str], None] = print_addre
         _Server(config, announce).run(sockets=[listener])
 
 
-def migrate(settings: StoreSettings) -> None:
-    """Bring the catalog to this code's schema; processes that share a data folder take turns."""
+def migrate(settings: StoreSettings) -> bool:
+    """Bring the catalog to this code's schema, and say whether it promises blobs.
+
+    Processes that share a data folder take turns.
+    """
     catalog = Catalog(settings.catalog_url)
     with _turn(settings.data_dir / "migrate.lock"):
         upgrade(catalog.engine)
+    with catalog.read() as connection:
+        filled = has_blobs(connection)
     catalog.close()
+    return filled
 
 
 class _Server(uvicorn.Server):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import io
 import random
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -142,3 +143,54 @@ def test_a_bundle_breaks_off_or_leaves_out_but_never_lies(
         list(read_frames(io.BytesIO(got), 1 << 30))
     again = talk.http.get(address).content
     assert [data for _, data, _ in read_frames(io.BytesIO(again), 1 << 30)][1:] == [b"whole"]
+
+
+def test_blobs_that_are_away_for_a_moment_are_not_lost(tmp_path: Path, small: bytes) -> None:
+    with StoreProcess(tmp_path / "store") as store:
+        talk = Talk(store.url, "default")
+        value = talk.publish(small)
+        cas, address = store.data_dir / "cas", f"/v1/blobs/{digest_of(small)}"
+        cas.rename(tmp_path / "away")
+        for _ in range(2):
+            problem(talk.http.get(address), 503, "storage_failed")
+            problem(talk.put_blob(b"nowhere to go"), 503, "storage_failed")
+            (cas / "sha256" / digest_of(small)[:2]).mkdir(parents=True, exist_ok=True)
+        ready = talk.http.get("/readyz")
+        assert ready.status_code == 503
+        assert "isn't there" in wire.decode(ready.content, wire.Status).checks["blobs"]
+        shutil.rmtree(cas)
+        (tmp_path / "away").rename(cas)
+        assert talk.http.get(address).content == small
+        assert talk.http.get("/readyz").status_code == 200
+        assert talk.resolve(value.key).hits == (value,)
+        talk.http.close()
+
+
+def test_a_start_without_the_blobs_that_the_catalog_promises_says_so(tmp_path: Path, small: bytes) -> None:
+    with StoreProcess(tmp_path / "store") as store:
+        talk = Talk(store.url, "default")
+        talk.publish(small)
+        talk.http.close()
+    cas = tmp_path / "store" / "cas"
+    cas.rename(tmp_path / "away")
+    with pytest.raises(RuntimeError, match="the catalog promises blobs"):
+        StoreProcess(tmp_path / "store")
+    assert not cas.exists()
+    (tmp_path / "away").rename(cas)
+    with StoreProcess(tmp_path / "store") as store:
+        assert httpx.get(f"{store.url}/v1/blobs/{digest_of(small)}").content == small
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_blob_that_is_restored_is_served_again(
+    store: StoreProcess, talk: Talk, small: bytes, damage: Damage
+) -> None:
+    value = talk.publish(small)
+    path, address = path_of(store, small), f"/v1/blobs/{digest_of(small)}"
+    packed = path.read_bytes()
+    damage(path)
+    problem(talk.http.get(address), 503, "storage_failed")
+    problem(talk.http.get(address), 404, "not_found")
+    path.write_bytes(packed)
+    assert talk.http.get(address).content == small
+    assert talk.resolve(value.key).hits == (value,)

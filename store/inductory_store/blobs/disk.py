@@ -20,20 +20,32 @@ from .unpacking import verified
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 INCOMING_SECONDS_MAX = 3600.0
 """An incoming file that nobody has written to for so long belongs to a process that died."""
+MARKER = "inductory-blobs"
+"""Name of the file that says that the folder of the blobs is there."""
 
 
 class DiskBlobs:
     """A BlobStore in the folder `root`, which several processes may share.
 
     A blob is written to `incoming/`, synced, and renamed into place: a crash leaves nothing under its name.
+    A marker lies beside the blobs. Without it the folder isn't there (a mount that is away, a folder that was
+    moved): everything then raises StorageFailed, and no blob is taken for lost.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, filled: bool = False) -> None:
+        """Make the folder unless it is there; `filled` says that it must be. Raises StorageFailed."""
         self._cas = root / "cas" / "sha256"
+        self._marker = self._cas / MARKER
         self._incoming = root / "incoming"
         with _faults():
+            if filled and not self._marker.exists():
+                raise StorageFailed(
+                    f"the catalog promises blobs, and {self._cas} isn't the folder with them: bring it back, "
+                    f"or create the file {MARKER} in it to go on with what is there"
+                )
             for folder in (root, self._cas, self._incoming):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._marker.touch(mode=0o600)
 
     def put(self, digest: str, size: int, packed: Iterable[bytes]) -> BlobStat:
         path = self._path(digest)
@@ -44,7 +56,8 @@ class DiskBlobs:
             with _faults():
                 os.fsync(file.fileno())
                 packed_size = file.tell()
-                path.parent.mkdir(mode=0o700, exist_ok=True)
+                self._check_there()
+                _make_folder(path.parent)
                 incoming.rename(path)
                 _sync_folder(path.parent)
         return BlobStat(packed_size)
@@ -54,6 +67,7 @@ class DiskBlobs:
             try:
                 return self._path(digest).open("rb")
             except FileNotFoundError:
+                self._check_there()
                 raise NotFound(f"there is no blob {digest}") from None
 
     def stat(self, digest: str) -> BlobStat | None:
@@ -61,6 +75,7 @@ class DiskBlobs:
             try:
                 return BlobStat(self._path(digest).stat().st_size)
             except FileNotFoundError:
+                self._check_there()
                 return None
 
     def delete(self, digest: str) -> bool:
@@ -68,17 +83,20 @@ class DiskBlobs:
             try:
                 self._path(digest).unlink()
             except FileNotFoundError:
+                self._check_there()
                 return False
         return True
 
     def list(self) -> Iterator[str]:
         with _faults():
-            for folder in sorted(self._cas.iterdir()):
+            self._check_there()
+            for folder in sorted(each for each in self._cas.iterdir() if each.name != MARKER):
                 for path in sorted(folder.iterdir()):
                     if path.suffix == ".zst" and is_digest(path.stem):
                         yield path.stem
 
     def check(self) -> None:
+        self._check_there()
         with self._incoming_file() as (file, _), _faults():
             _write_all(file, b"inductory")
 
@@ -100,6 +118,11 @@ class DiskBlobs:
             raise NotFound(f"{digest!r} is not a digest")
         return self._cas / digest[:2] / f"{digest}.zst"
 
+    def _check_there(self) -> None:
+        with _faults():
+            if not self._marker.exists():
+                raise StorageFailed("the folder of the blobs isn't there, or isn't the one it was")
+
     @contextmanager
     def _incoming_file(self) -> Iterator[tuple[FileIO, Path]]:
         """Open a new file that is gone afterwards, unless it was renamed."""
@@ -111,8 +134,11 @@ class DiskBlobs:
         try:
             yield file, incoming
         finally:
-            file.close()
-            incoming.unlink(missing_ok=True)
+            with _faults():
+                try:
+                    file.close()
+                finally:
+                    incoming.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -133,8 +159,17 @@ def _write_all(file: FileIO, data: bytes) -> None:
         rest = rest[file.write(rest) :]
 
 
+def _make_folder(folder: Path) -> None:
+    """Make sure that `folder` is there, and stays there."""
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        return
+    _sync_folder(folder.parent)
+
+
 def _sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` last."""
+    """Make what was made or renamed in `folder` last."""
     number = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(number)

@@ -36,6 +36,18 @@ def ready_blobs(connection: Connection, digests: Collection[str]) -> dict[str, B
     return found
 
 
+def has_blobs(connection: Connection) -> bool:
+    """Whether any blob is promised."""
+    return connection.scalar(select(blob.c.digest).where(blob.c.state == READY).limit(1)) is not None
+
+
+def damaged_blob(connection: Connection, digest: str) -> BlobRow | None:
+    """Return the row of a blob whose promise was taken back."""
+    query = select(blob.c.digest, blob.c.size, blob.c.packed_size)
+    row = connection.execute(query.where(blob.c.digest == digest, blob.c.state == DAMAGED)).first()
+    return None if row is None else BlobRow(row.digest, row.size, row.packed_size)
+
+
 def add_blob(connection: Connection, row: BlobRow, now: float) -> None:
     """Promise the blob; one that was found damaged is whole again."""
     values = {"digest": row.digest, "size": row.size, "packed_size": row.packed_size}

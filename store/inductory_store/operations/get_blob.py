@@ -9,9 +9,12 @@ from typing import BinaryIO
 
 from inductory_client.contract.errors import InductoryError, NotFound, StorageFailed
 
-from inductory_store.blobs.unpacking import CHUNK_BYTES, unpacked, verified
+from inductory_store.blobs.unpacking import unpacked, verified
 from inductory_store.catalog.blobs import BlobRow, mark_damaged, ready_blobs
 from inductory_store.store import Store
+
+from .chunks import chunks_of
+from .recover import recover
 
 AHEAD_BYTES_MAX = 8 << 20
 """Blobs up to this size are verified before their first byte is sent; larger ones before their last."""
@@ -31,9 +34,13 @@ class BlobHead:
 
 
 def find_blob(store: Store, digest: str) -> BlobHead:
-    """Return a blob's sizes. Raises NotFound, and StorageFailed where it was promised and is gone."""
-    with store.catalog.read() as connection:
-        row = ready_blobs(connection, [digest]).get(digest)
+    """Return a blob's sizes. Raises NotFound, and StorageFailed where it was promised and is gone.
+
+    A blob that was found damaged is looked for again, and read to its end before it is promised again.
+    """
+    row = _row(store, digest)
+    if row is None and recover(store, digest):
+        row = _row(store, digest)
     if row is None:
         raise NotFound(f"there is no blob {digest}")
     stat = store.blobs.stat(digest)
@@ -62,12 +69,17 @@ def small_packed(store: Store, row: BlobRow) -> bytes | None:
     """Return the zstd frame of a small blob, verified, or None where it is lost or damaged."""
     try:
         with _open(store, row.digest) as file:
-            return b"".join(verified(_chunks(file), row.digest, row.size))
+            return b"".join(verified(chunks_of(file), row.digest, row.size))
     except StorageFailed:
         return None
     except InductoryError as error:
         _damaged(store, row.digest, error)
         return None
+
+
+def _row(store: Store, digest: str) -> BlobRow | None:
+    with store.catalog.read() as connection:
+        return ready_blobs(connection, [digest]).get(digest)
 
 
 def _open(store: Store, digest: str) -> BinaryIO:
@@ -94,22 +106,11 @@ def _guarded(
     """Yield what `read` makes of the file, close it, and take the promise back where it isn't the blob."""
     with file:
         try:
-            yield from read(_chunks(file))
+            yield from read(chunks_of(file))
         except StorageFailed:
             raise
         except InductoryError as error:
             raise _damaged(store, digest, error) from error
-
-
-def _chunks(file: BinaryIO) -> Iterator[bytes]:
-    while True:
-        try:
-            chunk = file.read(CHUNK_BYTES)
-        except OSError as error:
-            raise StorageFailed from error
-        if not chunk:
-            return
-        yield chunk
 
 
 def _lost(store: Store, digest: str) -> StorageFailed:
