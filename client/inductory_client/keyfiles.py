@@ -5,7 +5,7 @@
         key.pub               one line: ed25519 <base64 of 32 bytes> <comment>
         trusted/*.pub         public keys of others, in the same form
 
-Who may write them decides what is run here, so a file that a stranger may write isn't read.
+Who may write them decides what is run here, so what anybody but us and the superuser may write isn't read.
 """
 
 from __future__ import annotations
@@ -46,6 +46,14 @@ def read_public(path: Path) -> tuple[bytes, ...]:
     return keys
 
 
+def is_public_half(path: Path, public_key: bytes) -> bool:
+    """Whether a `.pub` file holds this key and no other. Never raises."""
+    try:
+        return read_public(path) == (public_key,)
+    except BadSettings:
+        return False
+
+
 def _parse(line: str, path: Path) -> bytes:
     if "PRIVATE KEY" in line:
         raise BadSettings(f"{path} holds a private key; only public ones belong there")
@@ -62,18 +70,32 @@ def _parse(line: str, path: Path) -> bytes:
 
 
 def read_guarded(path: Path) -> bytes:
-    """Return the bytes of a key file. Raises BadSettings, also where a stranger may write it."""
+    """Return the bytes of a key file. Raises BadSettings, also where others may write it."""
     try:
-        with path.open("rb") as file:
+        # A pipe that lies there would hold whoever opens it; this way it is seen for what it is.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             status = os.fstat(file.fileno())
-            if status.st_uid not in (os.geteuid(), 0) or status.st_mode & stat.S_IWOTH:
-                raise BadSettings(f"{path} can be written by others, who could add keys; chown and chmod it")
+            if not stat.S_ISREG(status.st_mode):
+                raise BadSettings(f"{path} isn't a file")
+            _refuse_if_writable(path, status)
             data = file.read(KEY_BYTES_MAX + 1)
     except OSError as error:
         raise BadSettings(f"{path} can't be read: {error.strerror}") from error
     if len(data) > KEY_BYTES_MAX:
         raise BadSettings(f"{path} is too long for a key")
     return data
+
+
+def check_folder(folder: Path) -> None:
+    """Raise BadSettings where others may write a folder of keys, OSError where it isn't there."""
+    _refuse_if_writable(folder, folder.stat())
+
+
+def _refuse_if_writable(path: Path, status: os.stat_result) -> None:
+    if status.st_uid not in (os.geteuid(), 0):
+        raise BadSettings(f"{path} belongs to another user, who could add keys; chown it")
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise BadSettings(f"{path} can be written by others, who could add keys; chmod go-w it")
 
 
 def make_folder(folder: Path) -> None:

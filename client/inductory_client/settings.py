@@ -6,6 +6,7 @@ Every setting is a field of `Settings`, an environment variable `INDUCTORY_<FIEL
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from collections.abc import Callable, Mapping
@@ -24,6 +25,9 @@ from .trouble import warn_once
 PREFIX = "INDUCTORY_"
 STORE_PREFIX = "store_"
 """`INDUCTORY_STORE_...` configures the store itself, but for `store_deadline_s`, which is a client's."""
+
+NO_HOME_CONFIG = Path("/etc/inductory")
+"""Where the config folder lies of a user without a home; only the superuser puts keys there."""
 
 MissPolicy = Literal["compile", "error"]
 _UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
@@ -81,20 +85,29 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 raise BadSettings(f"there is no setting {name!r}{_nearest(name)}")
             if value is not None:
                 given[name] = _read(name, value, name)
-        given.setdefault("cache_dir", _home(environ, "XDG_CACHE_HOME", ".cache"))
-        given.setdefault("config_dir", _home(environ, "XDG_CONFIG_HOME", ".config"))
+        if "cache_dir" not in given:
+            given["cache_dir"] = _home(environ, "XDG_CACHE_HOME", ".cache") or _temporary_cache()
+        if "config_dir" not in given:
+            given["config_dir"] = _home(environ, "XDG_CONFIG_HOME", ".config") or NO_HOME_CONFIG
         return cls(**given)
 
 
-def _home(environ: Mapping[str, str], variable: str, fallback: str) -> Path:
-    """Return our folder below an XDG base folder; below the temporary folder where there is no home."""
+def _home(environ: Mapping[str, str], variable: str, fallback: str) -> Path | None:
+    """Return our folder below an XDG base folder; None where there is no home."""
     base = environ.get(variable, "")
     if os.path.isabs(base):
         return Path(base, "inductory")
     home = environ.get("HOME") or os.path.expanduser("~")
     if os.path.isabs(home):
         return Path(home, fallback, "inductory")
-    return Path(tempfile.gettempdir(), f"inductory-{os.geteuid()}", fallback.lstrip("."))
+    return None
+
+
+def _temporary_cache() -> Path:
+    """Where the cache of a user without a home lies: nothing in it is trusted, so unlike keys it may lie
+    where anybody could have been first.
+    """
+    return Path(tempfile.gettempdir(), f"inductory-{os.geteuid()}", "cache")
 
 
 def _warn_of_unknown(variable: str, name: str) -> None:
@@ -184,10 +197,10 @@ def _bytes(value: Any) -> int:
         raise TypeError("this is a number of bytes")
     text = str(value).strip()
     unit = next((unit for unit in _UNITS if text.endswith(unit)), None)
-    count = int(text) if unit is None else int(float(text.removesuffix(unit)) * _UNITS[unit])
-    if count < 0:
+    number = float(text.removesuffix(unit)) * _UNITS[unit] if unit else int(text)
+    if not 0 <= number < math.inf:
         raise ValueError("write a number of bytes, or say 10GiB")
-    return count
+    return int(number)
 
 
 def _build(value: Any) -> str:

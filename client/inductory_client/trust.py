@@ -16,6 +16,7 @@ from .keyfiles import (
     KEY_NAME,
     PUBLIC_NAME,
     TRUSTED_NAME,
+    check_folder,
     make_folder,
     public_line,
     read_guarded,
@@ -78,10 +79,12 @@ def load_signing_key(settings: Settings, create: bool = True) -> SigningKey:
     where the key can't be read or made, is malformed, or isn't there and isn't to be made.
     """
     path = settings.config_dir / KEY_NAME
-    if not os.path.exists(path):
-        if not create:
-            raise BadSettings(f"there is no signing key at {path}; make one with inductory keygen")
-        make_folder(settings.config_dir)
+    missing = not os.path.exists(path)
+    if missing and not create:
+        raise BadSettings(f"there is no signing key at {path}; make one with inductory keygen")
+    make_folder(settings.config_dir)
+    check_folder(settings.config_dir)
+    if missing:
         write_new(path, SigningKey.generate().to_pem(), 0o600)
     key = _read_signing_key(path)
     if create:
@@ -150,23 +153,20 @@ class Keyring:
 
 
 def _key_files(settings: Settings, strict: bool) -> Iterator[Path]:
-    own, trusted = settings.config_dir / KEY_NAME, settings.config_dir / TRUSTED_NAME
-    if os.path.exists(own):
-        yield own
-    for path in (trusted, *settings.trusted_keys):
+    folder = settings.config_dir
+    own, trusted = folder / KEY_NAME, folder / TRUSTED_NAME
+    for path in (own, trusted, *settings.trusted_keys):
         try:
+            if path in (own, trusted) and not path.exists():
+                continue
+            if path in (own, trusted):
+                check_folder(folder)
             if path.is_dir():
-                _refuse_if_writable(path)
+                check_folder(path)
                 yield from sorted(path.glob("*.pub"))
-            elif path != trusted or path.exists():
+            else:
                 yield path
         except (BadSettings, OSError) as error:
             if strict:
                 raise BadSettings(str(error)) from error
             warn_once(f"trust:{path}", "trusted keys are left out: %s", error)
-
-
-def _refuse_if_writable(folder: Path) -> None:
-    status = folder.stat()
-    if status.st_uid not in (os.geteuid(), 0) or status.st_mode & stat.S_IWOTH:
-        raise BadSettings(f"{folder} can be written by others, who could add keys; chown and chmod it")

@@ -82,14 +82,16 @@ def stalls_after(bundle: bytes) -> Handler:
 def test_an_index_that_is_a_bomb_is_never_unpacked(tmp_path: Path) -> None:
     bomb = pack(bytes(INDEX_BYTES_MAX + 1))
     bundle = MAGIC + frame_header(digest_of(b""), INDEX_BYTES_MAX + 1, bomb) + bomb + end_header(1)
-    with Misbehaving(always(answer(bundle))) as server, client(tmp_path, url=server.url) as node:
-        pytest.raises(TooLarge, node.pull_build, build().key)
+    bomb_store = Misbehaving(always(answer(bundle)))
+    with bomb_store as server, client(tmp_path, url=server.url) as node, pytest.raises(TooLarge):
+        node.pull_build(build().key)
 
 
 def test_an_empty_bundle_is_corrupt(tmp_path: Path) -> None:
     nothing = answer(MAGIC + end_header(0))
-    with Misbehaving(always(nothing)) as server, client(tmp_path, url=server.url) as node:
-        pytest.raises(Corrupt, node.pull_build, build().key)
+    empty_store = Misbehaving(always(nothing))
+    with empty_store as server, client(tmp_path, url=server.url) as node, pytest.raises(Corrupt):
+        node.pull_build(build().key)
 
 
 def test_only_what_was_signed_for_is_kept(tmp_path: Path) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from pathlib import Path
 
 import pytest
+from inductory_client.cli.checks.keys import check_keys
 from inductory_client.cli.main import main
 from inductory_client.keyfiles import read_public
 from inductory_client.settings import Settings
@@ -66,3 +68,30 @@ def test_a_damaged_key_is_an_error_and_stays(tmp_path: Path) -> None:
 def test_a_comment_is_one_line(tmp_path: Path) -> None:
     assert keygen(tmp_path, "--comment", "two\nlines") == 2
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_line_is_of_the_key_that_signs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A `key.pub` of another key would be given away for nothing: the others would still refuse."""
+    keygen(tmp_path / "other")
+    keygen(tmp_path / "here")
+    os.replace(tmp_path / "other" / "key.pub", tmp_path / "here" / "key.pub")
+    capsys.readouterr()
+    assert keygen(tmp_path / "here", "--json") == 0
+    said = capsys.readouterr()
+    assert "isn't this key's public half" in said.err
+    (tmp_path / "line.pub").write_text(json.loads(said.out)["line"])
+    own = load_signing_key(Settings.load({}, config_dir=tmp_path / "here"), create=False)
+    assert read_public(tmp_path / "line.pub") == (own.public_key,)
+    settings = Settings.load({}, cache_dir=tmp_path, config_dir=tmp_path / "here")
+    assert "isn't the public half" in next(check_keys(settings)).what
+
+
+def test_a_comment_for_a_key_that_is_there_is_said_to_be_ignored(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keygen(tmp_path, "--comment", "first")
+    assert "--comment" not in capsys.readouterr().err
+    assert keygen(tmp_path, "--comment", "second", "--json") == 0
+    said = capsys.readouterr()
+    assert "--comment is for a new key" in said.err
+    assert json.loads(said.out)["line"].endswith(" first")

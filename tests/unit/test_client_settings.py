@@ -130,3 +130,15 @@ def test_the_stores_own_variables_are_left_alone(caplog: pytest.LogCaptureFixtur
         assert not caplog.records
         Settings.load({**HOME, "INDUCTORY_STORE_DEADLNE_S": "1"})
         assert len(caplog.records) == 1
+
+
+def test_without_a_home_no_key_is_taken_from_where_anybody_may_write() -> None:
+    found = Settings.load({"HOME": "not absolute"})
+    assert found.config_dir == Path("/etc/inductory")
+    assert found.cache_dir.name == "cache"
+
+
+@pytest.mark.parametrize("text", ["infGiB", "nanGiB", "1e400TiB"])
+def test_bytes_without_end_are_refused(text: str) -> None:
+    with pytest.raises(BadSettings, match="CACHE_BYTES_MAX"):
+        Settings.load({**HOME, "INDUCTORY_CACHE_BYTES_MAX": text})

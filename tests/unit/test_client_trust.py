@@ -17,6 +17,8 @@ from inductory_client.settings import Settings
 from inductory_client.trouble import forget_warnings
 from inductory_client.trust import Keyring, SigningKey, load_signing_key
 
+LONG_S = 60.0
+
 
 @pytest.fixture(autouse=True)
 def _warn_again() -> None:
@@ -139,17 +141,20 @@ def test_a_malformed_signing_key_is_explained_or_left_out(here: Settings) -> Non
     assert path.read_bytes() == curve, "what a person put there isn't overwritten"
 
 
-def test_a_key_file_that_all_may_write_is_not_trusted(here: Settings) -> None:
+@pytest.mark.parametrize(("file_mode", "folder_mode"), [(0o666, 0o777), (0o664, 0o775)])
+def test_a_key_file_that_others_may_write_is_not_trusted(
+    here: Settings, file_mode: int, folder_mode: int
+) -> None:
     other = SigningKey.generate()
     trusted = here.config_dir / "trusted"
     trusted.mkdir(parents=True)
     path = trusted / "builder.pub"
     path.write_text(public_line(other.public_key, ""))
     assert Keyring.load(here).trusts(other.signer)
-    path.chmod(0o666)
+    path.chmod(file_mode)
     assert not Keyring.load(here).trusts(other.signer)
     path.chmod(0o644)
-    trusted.chmod(0o777)
+    trusted.chmod(folder_mode)
     with pytest.raises(BadSettings, match="written by others"):
         Keyring.load(here, strict=True)
 
@@ -165,3 +170,44 @@ def test_a_strangers_key_file_is_not_trusted(here: Settings) -> None:
     load_signing_key(here)
     os.chown(here.config_dir / "key.pem", 65534, 65534)
     assert len(Keyring.load(here)) == 0
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o770])
+def test_a_config_folder_that_others_may_write_gives_no_keys(here: Settings, mode: int) -> None:
+    """Whoever may write the folder may rename what lies in it and lay something else there."""
+    load_signing_key(here)
+    trusted = here.config_dir / "trusted"
+    trusted.mkdir()
+    (trusted / "builder.pub").write_text(public_line(SigningKey.generate().public_key, ""))
+    assert len(Keyring.load(here)) == 2
+    here.config_dir.chmod(mode)
+    assert len(Keyring.load(here)) == 0
+    for use in (lambda: Keyring.load(here, strict=True), lambda: load_signing_key(here, create=False)):
+        with pytest.raises(BadSettings, match="written by others"):
+            use()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only the superuser can give folders away")
+def test_a_strangers_config_folder_gives_no_keys(here: Settings) -> None:
+    load_signing_key(here)
+    os.chown(here.config_dir, 65534, 65534)
+    assert len(Keyring.load(here)) == 0
+    with pytest.raises(BadSettings, match="another user"):
+        load_signing_key(here)
+
+
+@pytest.mark.parametrize("name", ["key.pem", "trusted/builder.pub"])
+def test_a_pipe_in_a_keys_place_holds_nobody(here: Settings, name: str) -> None:
+    path = here.config_dir / name
+    path.parent.mkdir(mode=0o700, parents=True)
+    here.config_dir.chmod(0o700)
+    os.mkfifo(path)
+    code = (
+        "import sys; from inductory_client.settings import Settings;"
+        "from inductory_client.trust import Keyring;"
+        "print(len(Keyring.load(Settings.load({}, cache_dir='/x', config_dir=sys.argv[1]))))"
+    )
+    command = [sys.executable, "-c", code, str(here.config_dir)]
+    assert subprocess.run(command, capture_output=True, check=True, timeout=LONG_S).stdout == b"0\n"
+    with pytest.raises(BadSettings, match="isn't a file"):
+        Keyring.load(here, strict=True)

@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from inductory_client.contract.errors import BadSettings
-from inductory_client.keyfiles import KEY_NAME, PUBLIC_NAME, TRUSTED_NAME, make_folder, public_line, write_new
+from inductory_client.keyfiles import (
+    KEY_NAME,
+    PUBLIC_NAME,
+    TRUSTED_NAME,
+    is_public_half,
+    make_folder,
+    public_line,
+    read_guarded,
+    write_new,
+)
 from inductory_client.trust import SigningKey, load_signing_key
 
 from .exit_code import ExitCode
@@ -34,13 +43,15 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     if not comment.isprintable():
         raise BadSettings("a comment is one line of text")
     makes = arguments.force or not (folder / KEY_NAME).exists()
+    if arguments.comment and not makes:
+        output.note("--comment is for a new key; the one that is here keeps its own")
     aside = _put_aside(folder) if makes else []
     key = _make(folder, comment) if makes else load_signing_key(settings)
     value: dict[str, Any] = {
         "created": makes,
         "private_key": str(folder / KEY_NAME),
         "public_key": str(folder / PUBLIC_NAME),
-        "line": (folder / PUBLIC_NAME).read_text().strip(),
+        "line": _line(folder / PUBLIC_NAME, key, comment, output),
         "signer": key.signer,
         "trusted_folder": str(folder / TRUSTED_NAME),
         "kept_aside": [str(path) for path in aside],
@@ -56,6 +67,15 @@ def _make(folder: Path, comment: str) -> SigningKey:
         raise BadSettings(f"another process made {folder / KEY_NAME} just now; nothing was changed")
     write_new(folder / PUBLIC_NAME, public_line(key.public_key, comment).encode(), 0o644)
     return key
+
+
+def _line(path: Path, key: SigningKey, comment: str, output: Output) -> str:
+    """Return the line to give away: the file's where it is this key's, for its comment, else a new one."""
+    if is_public_half(path, key.public_key):
+        lines = (line.strip() for line in read_guarded(path).decode().splitlines())
+        return next(line for line in lines if line.startswith("ed25519 "))
+    output.note(f"{path} isn't this key's public half; remove it, and give others the line below")
+    return public_line(key.public_key, comment).strip()
 
 
 def _put_aside(folder: Path) -> list[Path]:

@@ -6,7 +6,7 @@ import stat
 from collections.abc import Iterator
 
 from inductory_client.contract.errors import BadSettings
-from inductory_client.keyfiles import KEY_NAME, TRUSTED_NAME
+from inductory_client.keyfiles import KEY_NAME, PUBLIC_NAME, TRUSTED_NAME, is_public_half
 from inductory_client.settings import Settings
 from inductory_client.trust import Keyring, load_signing_key
 
@@ -48,18 +48,18 @@ def _signing_key(settings: Settings) -> Check:
             "signing key", "ok", what, "" if settings.publish else "Fine for a node that never publishes."
         )
     try:
-        signer = load_signing_key(settings, create=False).signer
+        key = load_signing_key(settings, create=False)
     except BadSettings as error:
         return Check(
             "signing key", "fail", f"{error.message}.", "Mend it, or make a new one: inductory keygen --force"
         )
-    folder_mode = stat.S_IMODE(path.parent.stat().st_mode)
-    if folder_mode & 0o022:
-        what = f"Other users can replace the key: {path.parent} has mode {folder_mode:o}."
-        return Check("signing key", "fail", what, f"chmod 700 {path.parent}")
+    public = path.with_name(PUBLIC_NAME)
+    if public.exists() and not is_public_half(public, key.public_key):
+        todo = "Remove it, and give others the line that `inductory keygen` prints."
+        return Check("signing key", "fail", f"{public} isn't the public half of {path}.", todo)
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
         return Check(
             "signing key", "fail", f"{path} can be read by other users (mode {mode:o}).", f"chmod 600 {path}"
         )
-    return Check("signing key", "ok", f"{path} signs as {signer[:12]}.")
+    return Check("signing key", "ok", f"{path} signs as {key.signer[:12]}.")
