@@ -7,7 +7,6 @@ closed  --failures_max in a row-->  open  --after reset_s-->  half-open: one cal
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from typing import Literal
 
 from .contract.errors import BreakerOpen, InductoryError, StorageFull
 from .deadline import Clock
+from .fork import ForkLock, begin_anew_in_children
 
 State = Literal["closed", "open", "half-open"]
 
@@ -31,10 +31,14 @@ class CircuitBreaker:
         self._failures_max = failures_max
         self._reset_s = reset_s
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = ForkLock()
         self._failures = 0
         self._opened_at: float | None = None
         self._probing = False
+        begin_anew_in_children(self)
+
+    def after_fork(self) -> None:
+        self._probing = False  # whoever tried the store did so in the parent
 
     @property
     def state(self) -> State:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Sequence
 from typing import Self
@@ -14,6 +13,7 @@ from .contract.target import Target
 from .contract.wire import ArtifactWanted, Event, EventKind
 from .deadline import Deadline, StoreBudget
 from .fetch import Fetched, fetch
+from .fork import ForkLock
 from .prefetch import Prefetch
 from .publish import PublicationReport, Publisher
 from .pull import PullReport, pull
@@ -45,16 +45,23 @@ class Client:
             settings.drain_s,
             self._record_published,
         )
-        self._lock = threading.Lock()
+        self._lock = ForkLock()
         self._keyring: Keyring | None = None
+        self._keys_made = 0
         self._prefetch = Prefetch(self._pull_for_start)
 
     def keyring(self) -> Keyring:
         """The keys trusted here, read once. A key file that can't be used is warned about and left out."""
         with self._lock:
-            if self._keyring is None:
-                self._keyring = Keyring.load(self.settings)
-            return self._keyring
+            if self._keyring is not None:
+                return self._keyring
+            keys_made = self._keys_made
+        # Nobody waits for a lock while files are read. Two that come at once both read them.
+        keyring = Keyring.load(self.settings)
+        with self._lock:
+            if keys_made == self._keys_made:
+                self._keyring = keyring
+        return keyring
 
     def signing_key(self) -> SigningKey:
         """This machine's signing key, made where there is none. It is trusted from then on. Raises
@@ -63,6 +70,7 @@ class Client:
         key = load_signing_key(self.settings)
         with self._lock:
             self._keyring = None
+            self._keys_made += 1
         return key
 
     def fetch(self, wanted: Sequence[ArtifactWanted], target: Target) -> Fetched:

@@ -15,13 +15,34 @@ from typing import TYPE_CHECKING, Any
 
 from .contract.errors import DeadlineExceeded, StoreUnavailable
 from .deadline import Deadline
+from .fork import begin_anew_in_children
 
 if TYPE_CHECKING:
     import ssl
 
 OPENING_MAX = 16
 """Attempts to reach stores that may be going on in a process, those left behind included."""
-_opening = threading.BoundedSemaphore(OPENING_MAX)
+
+
+class _Openings:
+    """Counts the attempts that are going on. Those of a parent aren't its child's."""
+
+    def __init__(self) -> None:
+        self.after_fork()
+        begin_anew_in_children(self)
+
+    def after_fork(self) -> None:
+        self.free = threading.BoundedSemaphore(OPENING_MAX)
+
+    def begin(self) -> bool:
+        """Whether one more may go on."""
+        return self.free.acquire(blocking=False)
+
+    def end(self) -> None:
+        self.free.release()
+
+
+_openings = _Openings()
 
 
 class TimedSocket:
@@ -120,7 +141,7 @@ class _Opening:
         except Exception as error:
             self.error = error
         finally:
-            _opening.release()
+            _openings.end()
             self.done.set()
 
     def abandon(self) -> None:
@@ -133,7 +154,7 @@ class _Opening:
 def open_socket(host: str, port: int, context: ssl.SSLContext | None, deadline: Deadline) -> socket.socket:
     """Return a connected socket. Raises DeadlineExceeded, StoreUnavailable and OSError."""
     seconds = deadline.remaining()
-    if not _opening.acquire(blocking=False):
+    if not _openings.begin():
         raise StoreUnavailable("too many attempts to reach the store are still going on")
     opening = _Opening()
     thread = threading.Thread(

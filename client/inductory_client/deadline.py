@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from .contract.errors import DeadlineExceeded
+from .fork import ForkLock, begin_anew_in_children
 
 Clock = Callable[[], float]
 """Seconds that only grow."""
@@ -45,11 +45,15 @@ class StoreBudget:
         self.seconds = seconds
         self._clock = clock
         self._gap_s = gap_s
-        self._lock = threading.Lock()
+        self._lock = ForkLock()
         self._spent = 0.0
         self._waiting = 0
         self._since = clock()
         """When the waits that are going on began, or the last one ended."""
+        begin_anew_in_children(self)
+
+    def after_fork(self) -> None:
+        self._waiting = 0  # those who wait do so in the parent
 
     def remaining(self) -> float:
         """Return the seconds that the start may still wait; 0 where they are spent."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import os
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit
 from .connection import Connection
 from .contract.errors import DeadlineExceeded, StoreUnavailable
 from .deadline import Deadline
+from .fork import ForkLock
 
 if TYPE_CHECKING:
     import ssl
@@ -31,7 +31,7 @@ class ConnectionPool:
         self._secure = parts.scheme == "https"
         self._port = parts.port or (443 if self._secure else 80)
         self._context: ssl.SSLContext | None = None
-        self._lock = threading.Lock()
+        self._lock = ForkLock()
         self._idle: list[Connection] = []
         self._pid = os.getpid()
 
@@ -99,7 +99,7 @@ class ConnectionPool:
     def _take_idle(self) -> Connection | None:
         if self._pid != os.getpid():
             # The parent's sockets: closing our copies of them leaves the parent's connections alone.
-            self._lock, self._pid = threading.Lock(), os.getpid()
+            self._pid = os.getpid()
             self.close()
         with self._lock:
             return self._idle.pop() if self._idle else None

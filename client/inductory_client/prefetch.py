@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from .contract.errors import DeadlineExceeded
 from .deadline import StoreBudget
+from .fork import ForkLock
 from .trouble import warn_once
 
 WAIT_SHARE = 0.5
@@ -19,7 +20,7 @@ class Prefetch:
 
     def __init__(self, pull: Callable[[], None]) -> None:
         self._pull = pull
-        self._lock = threading.Lock()
+        self._lock = ForkLock()
         self._done = threading.Event()
         self._pid: int | None = None
 

@@ -16,6 +16,7 @@ from .cas import LocalCas
 from .contract.errors import ArtifactMissing, BlobMissing, InductoryError
 from .contract.wire import Artifact, decode, encode
 from .deadline import Deadline
+from .fork import begin_anew_in_children
 from .publication import Draft, DraftBlob, Publication
 from .transport import HttpStore
 from .trouble import log, warn_once
@@ -68,7 +69,8 @@ class Publisher:
         self._load_signing_key = signing_key
         self._signing_key: SigningKey | None = None
         self._done = done
-        self._given_up = threading.Event()
+        self.after_fork()
+        begin_anew_in_children(self)
         self._background: Background[Publication] = Background(
             "publish",
             self._publish_all,
@@ -76,6 +78,9 @@ class Publisher:
             weight_max=QUEUE_BYTES_MAX,
             exit_s=drain_s,
         )
+
+    def after_fork(self) -> None:
+        self._given_up = threading.Event()
 
     @property
     def dropped(self) -> int:

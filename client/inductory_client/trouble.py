@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-import threading
+
+from .fork import ForkLock
 
 log = logging.getLogger("inductory")
 
 _KINDS_MAX = 1000
-_lock = threading.Lock()
+_lock = ForkLock()
 _given: set[str] = set()
 
 

@@ -155,9 +155,9 @@ def test_a_name_that_takes_for_ever_to_look_up(monkeypatch: pytest.MonkeyPatch) 
         store.ready(Deadline(LONG_S))
     released.set()
     for _ in range(connection.OPENING_MAX):
-        assert connection._opening.acquire(timeout=LONG_S), "what was left behind ends some time"
+        assert connection._openings.free.acquire(timeout=LONG_S), "what was left behind ends some time"
     for _ in range(connection.OPENING_MAX):
-        connection._opening.release()
+        connection._openings.free.release()
 
 
 def test_connections_open_while_the_interpreter_ends(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,6 @@ Inductor, here and nowhere else.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
@@ -23,6 +22,7 @@ from inductory_client.contract.build import BuildEntry
 from inductory_client.contract.errors import CompilerAbsent, InductoryError, LoadFailed, PieceMissing
 from inductory_client.contract.wire import ArtifactWanted, Event, EventKind
 from inductory_client.fetch import Piece as FetchedPiece
+from inductory_client.fork import ForkLock
 from inductory_client.publication import ManifestDraft, Publication
 from inductory_client.settings import Settings
 from inductory_client.trouble import log, warn_once
@@ -40,7 +40,7 @@ from .unsupported import Unsupported
 from .wiring import wire
 
 _SESSIONS: dict[Settings, Session] = {}
-_LOCK = threading.Lock()
+_LOCK = ForkLock()
 _MODELS_MAX = 10_000
 
 
@@ -78,7 +78,8 @@ class Session:
             report.reason = "disabled by INDUCTORY_DISABLED"
             return stock_compile(module, inputs, patches)  # type: ignore[no-any-return]
         try:
-            return _Graph(self, report, patches).callable(module, inputs)
+            with torch_private.kept_autocast():
+                return _Graph(self, report, patches).callable(module, inputs)
         except PieceMissing:
             raise
         except Unsupported as refusal:
