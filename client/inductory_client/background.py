@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from .deadline import Clock
 from .trouble import warn_once
 
+if TYPE_CHECKING:
+    from multiprocessing.util import Finalize
+
 T = TypeVar("T")
+
+EXIT_PRIORITY = 10
+"""Among multiprocessing's finalizers: the higher, the earlier."""
 
 
 class Background(Generic[T]):
@@ -93,6 +100,8 @@ class Background(Generic[T]):
                 self._weight = 0
             self._changed.notify_all()
         atexit.unregister(self._at_exit)
+        if self._finalizer is not None:
+            self._finalizer.cancel()
         return done
 
     def _reset(self) -> None:
@@ -104,6 +113,7 @@ class Background(Generic[T]):
         self._draining = 0
         self._closed = False
         self._thread: threading.Thread | None = None
+        self._finalizer: Finalize | None = None
 
     def _begin_again_after_fork(self) -> None:
         # Before any lock is taken: a lock that another thread of the parent held is held for ever in the
@@ -125,8 +135,16 @@ class Background(Generic[T]):
             except RuntimeError:  # the interpreter is on its way out
                 return False
             self._thread = thread
-            atexit.register(self._at_exit)
+            self._end_with_the_process()
         return True
+
+    def _end_with_the_process(self) -> None:
+        atexit.register(self._at_exit)
+        # A child of multiprocessing leaves by os._exit, past atexit, but runs its finalizers first. In such
+        # a child the module is there; where it isn't, nobody pays for its import.
+        util = sys.modules.get("multiprocessing.util")
+        if util is not None:
+            self._finalizer = util.Finalize(None, self._at_exit, exitpriority=EXIT_PRIORITY)
 
     def _run(self) -> None:
         while True:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 import threading
+from pathlib import Path
 
 import pytest
 from inductory_client.background import Background
@@ -130,3 +132,26 @@ def test_a_forked_child_begins_anew() -> None:
     assert background.drain(LONG_S)
     assert work.batches == [[0], [1]]
     background.close(LONG_S)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_child_of_multiprocessing_ends_what_it_began(method: str, tmp_path: Path) -> None:
+    """Such a child leaves by os._exit, past atexit."""
+    child = multiprocessing.get_context(method).Process(target=add_and_leave, args=(tmp_path / "done",))
+    child.start()
+    child.join(LONG_S)
+    assert child.exitcode == 0
+    assert (tmp_path / "done").read_text() == "[1, 2, 3]"
+
+
+def add_and_leave(path: Path) -> None:
+    gathering = Background(
+        "test", lambda items: write(path, items), items_max=10, batch_max=5, pause_s=LONG_S, exit_s=LONG_S
+    )
+    for n in (1, 2, 3):
+        gathering.add(n)
+
+
+def write(path: Path, items: list[int]) -> None:
+    path.write_text(str(items))
