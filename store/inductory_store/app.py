@@ -35,6 +35,7 @@ def create_app(settings: StoreSettings, blobs_at: BlobStore | None = None) -> Fa
     app = FastAPI(title="Inductory", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.store = store
     app.state.uploads = anyio.CapacityLimiter(settings.uploads_max)
+    app.state.messages = anyio.CapacityLimiter(settings.messages_max)
     routers = [part.router for part in (blobs, artifacts, manifests, builds, events, health, page)]
     for router in routers:
         app.include_router(router)

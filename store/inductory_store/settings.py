@@ -16,6 +16,15 @@ from inductory_client.contract.errors import BadSettings
 PREFIX = "INDUCTORY_STORE_"
 CLIENTS = frozenset({"INDUCTORY_STORE_DEADLINE_S"})
 """Settings of clients that begin as ours do; a machine may run both."""
+_POSITIVE = (
+    "event_days",
+    "uploads_max",
+    "messages_max",
+    "connections_max",
+    "body_idle_s",
+    "body_bytes_per_s_min",
+)
+_LARGEST = 1 << 31
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,17 +47,23 @@ class StoreSettings:
     """How long the minutes of events are kept."""
     uploads_max: int = 16
     """Blobs received at a time; more wait for their turn."""
+    messages_max: int = 8
+    """Long messages received at a time; more wait for their turn."""
+    connections_max: int = 1024
+    """Connections at a time; more are answered 503."""
     body_idle_s: float = 30.0
-    """Longest silence in the middle of an upload."""
+    """Longest silence in the middle of a body."""
+    body_bytes_per_s_min: int = 64 << 10
+    """Least rate of a body that takes longer than that silence."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise BadSettings(f"port must be 0 to 65535, not {self.port}")
         if not 0 < self.blob_bytes_max <= BLOB_BYTES_MAX:
             raise BadSettings(f"blob_bytes_max must be 1 to {BLOB_BYTES_MAX}, not {self.blob_bytes_max}")
-        for name in ("event_days", "uploads_max", "body_idle_s"):
-            if getattr(self, name) <= 0:
-                raise BadSettings(f"{name} must be more than 0, not {getattr(self, name)}")
+        for name in _POSITIVE:
+            if not 0 < getattr(self, name) <= _LARGEST:
+                raise BadSettings(f"{name} must be more than 0 and finite, not {getattr(self, name)}")
         if self.inline_bytes_total_max < 0:
             raise BadSettings("inline_bytes_total_max can't be negative")
         for signer in self.signers:
@@ -103,5 +118,8 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "signers": _names,
     "event_days": int,
     "uploads_max": int,
+    "messages_max": int,
+    "connections_max": int,
     "body_idle_s": float,
+    "body_bytes_per_s_min": int,
 }

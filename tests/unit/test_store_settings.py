@@ -41,6 +41,9 @@ def test_the_environment_and_what_wins_over_it() -> None:
         ({"INDUCTORY_STORE_BLOB_BYTES_MAX": "0"}, "blob_bytes_max must be"),
         ({"INDUCTORY_STORE_SIGNERS": "alice"}, "'alice' is not a signer"),
         ({"INDUCTORY_STORE_EVENT_DAYS": "0"}, "event_days must be"),
+        ({"INDUCTORY_STORE_BODY_IDLE_S": "nan"}, "body_idle_s must be"),
+        ({"INDUCTORY_STORE_BODY_IDLE_S": "inf"}, "body_idle_s must be"),
+        ({"INDUCTORY_STORE_BODY_BYTES_PER_S_MIN": "0"}, "body_bytes_per_s_min must be"),
         ({"INDUCTORY_STORE_INLINE_BYTES_TOTAL_MAX": "-1"}, "can't be negative"),
     ],
 )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Annotated, Any, TypeVar
 
 import msgspec
+from anyio import CapacityLimiter
 from fastapi import Query, Request, Response
 from inductory_client.contract import wire
 from inductory_client.contract.build import DEFAULT_NAMESPACE, Namespace
@@ -15,9 +17,14 @@ from starlette.concurrency import run_in_threadpool
 
 from inductory_store.store import Store
 
-from .body import read_message
+from .body import content_length, read_whole
+from .pace import Pace
 
 T = TypeVar("T")
+R = TypeVar("R")
+
+SHORT_BYTES_MAX = 256 << 10
+"""A message of up to so many bytes is received at any time; longer ones take turns."""
 
 NamespaceQuery = Annotated[str, Query(description="Whose artifacts: a team, a stage.")]
 CursorQuery = Annotated[str | None, Query(description="`next` of the page before.")]
@@ -54,10 +61,45 @@ def answer(message: Any, status: int = 200) -> Response:
     return Response(content, status_code=status, media_type="application/json")
 
 
-async def received(request: Request, message_type: type[T], operate: Callable[[T], Any]) -> Any:
-    """Read a message and operate on it in a worker thread."""
-    message = await read_message(request, message_type, store_of(request).settings.body_idle_s)
-    return await run_in_threadpool(operate, message)
+def _ok(_: object) -> int:
+    return 200
+
+
+async def received(
+    request: Request, message_type: type[T], operate: Callable[[T], R], status_of: Callable[[R], int] = _ok
+) -> Response:
+    """Read a message, operate on it, and answer with what comes of it.
+
+    Decoding and encoding a long message takes a while: both are done in the worker thread that operates.
+    """
+
+    def operated(data: bytes) -> Response:
+        result = operate(wire.decode(data, message_type))
+        return answer(result, status_of(result))
+
+    async with _turn(request):
+        return await run_in_threadpool(operated, await read_whole(request, pace_of(request)))
+
+
+def pace_of(request: Request) -> Pace:
+    """Return how slowly this request's body may arrive."""
+    settings = store_of(request).settings
+    return Pace(settings.body_idle_s, settings.body_bytes_per_s_min)
+
+
+def created(result: wire.ManifestStored | wire.BuildStored) -> int:
+    """Return the status of an answer to a PUT: 201 for what is new."""
+    return 201 if result.created else 200
+
+
+def _turn(request: Request) -> AbstractAsyncContextManager[None]:
+    """Wait until there is room for the message. Short ones need no turn: their connections are counted."""
+    length = content_length(request)
+    if length is not None and length <= SHORT_BYTES_MAX:
+        return nullcontext()
+    limiter = request.app.state.messages
+    assert isinstance(limiter, CapacityLimiter)
+    return limiter
 
 
 def refuse_unknown(request: Request, *known: str) -> None:
@@ -73,8 +115,10 @@ __all__ = [
     "LimitQuery",
     "NamespaceQuery",
     "answer",
+    "created",
     "digest_of_path",
     "namespace_of",
+    "pace_of",
     "received",
     "refuse_unknown",
     "store_of",

@@ -40,7 +40,7 @@ Filter = Annotated[str | None, Query(max_length=400)]
 async def resolve_many(request: Request, namespace: NamespaceQuery = DEFAULT_NAMESPACE) -> Response:
     """Ask for many artifacts at once; small blobs travel along, and misses are explained."""
     operation = partial(resolve, store_of(request), namespace_of(namespace))
-    return answer(await received(request, Resolve, operation))
+    return await received(request, Resolve, operation)
 
 
 @router.get("/artifacts", responses=gives(LookupPage))
@@ -80,11 +80,14 @@ def look_up(
 async def publish(request: Request, key: str, namespace: NamespaceQuery = DEFAULT_NAMESPACE) -> Response:
     """Publish a signed artifact whose blobs are there. The first writer wins; later ones are compared."""
     operation = partial(publish_artifact, store_of(request), namespace_of(namespace), digest_of_path(key))
-    published = await received(request, Artifact, operation)
-    return answer(published, 201 if published.outcome == "created" else 200)
+    return await received(request, Artifact, operation, _status_of)
 
 
 @router.get("/artifacts/{key}", responses=gives(Artifact))
 def get(request: Request, key: str, namespace: NamespaceQuery = DEFAULT_NAMESPACE) -> Response:
     """Read one artifact, as it was published."""
     return answer(read_artifact(store_of(request), namespace_of(namespace), digest_of_path(key)))
+
+
+def _status_of(published: Published) -> int:
+    return 201 if published.outcome == "created" else 200

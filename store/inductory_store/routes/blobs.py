@@ -18,7 +18,7 @@ from inductory_store.operations.missing_blobs import missing_blobs
 from inductory_store.operations.put_blob import put_blob
 from inductory_store.problems import problem_response
 
-from .answers import answer, digest_of_path, received, store_of
+from .answers import digest_of_path, pace_of, received, store_of
 from .body import body_chunks, content_length, whole_number
 from .documented import BLOB, gives, takes
 from .ranges import parse_range
@@ -43,7 +43,7 @@ async def put(request: Request, digest: str) -> Response:
         size = content_length(request)
     if size is None:
         raise LengthRequired(f"send {SIZE_HEADER}: the uncompressed size of the blob in bytes")
-    chunks = body_chunks(request, store.settings.body_idle_s)
+    chunks = body_chunks(request, pace_of(request))
     operation = partial(put_blob, store, digest, size, chunks, packed=packed)
     created = await anyio.to_thread.run_sync(operation, limiter=request.app.state.uploads)
     return Response(status_code=201 if created else 200)
@@ -70,7 +70,7 @@ def get(request: Request, digest: str) -> Response:
 @router.post("/blobs:missing", **takes(BlobsWanted), responses=gives(BlobsMissing))
 async def missing(request: Request) -> Response:
     """Say which of these blobs the store lacks."""
-    return answer(await received(request, BlobsWanted, partial(missing_blobs, store_of(request))))
+    return await received(request, BlobsWanted, partial(missing_blobs, store_of(request)))
 
 
 def _get_packed(request: Request, head: BlobHead, headers: dict[str, str]) -> Response:

@@ -1,39 +1,35 @@
-"""Request bodies, bounded."""
+"""Request bodies, bounded in bytes and in time."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator
-from typing import TypeVar
 
 import anyio
 import anyio.from_thread
 from fastapi import Request
 from inductory_client.contract.errors import DeadlineExceeded, Malformed, TooLarge
-from inductory_client.contract.wire import MESSAGE_BYTES_MAX, decode
+from inductory_client.contract.wire import MESSAGE_BYTES_MAX
+from starlette.requests import ClientDisconnect
 
 from inductory_store.blobs.unpacking import CHUNK_BYTES
 
-T = TypeVar("T")
+from .pace import Pace
 
 
-async def read_message(request: Request, message_type: type[T], idle_s: float) -> T:
-    """Read one JSON message. Raises TooLarge, Malformed, and DeadlineExceeded for a silent sender."""
+async def read_whole(request: Request, pace: Pace) -> bytes:
+    """Read the body of a message. Raises TooLarge, DeadlineExceeded for a slow sender, Malformed for half."""
     if (content_length(request) or 0) > MESSAGE_BYTES_MAX:
         raise _too_large()
     parts: list[bytes] = []
-    total = 0
     stream = request.stream()
-    while True:
-        part = await _next(stream, idle_s)
-        if part is None:
-            return decode(b"".join(parts), message_type)
-        total += len(part)
-        if total > MESSAGE_BYTES_MAX:
+    while (part := await _next(stream, pace)) is not None:
+        if pace.received_bytes > MESSAGE_BYTES_MAX:
             raise _too_large()
         parts.append(part)
+    return b"".join(parts)
 
 
-def body_chunks(request: Request, idle_s: float) -> Iterator[bytes]:
+def body_chunks(request: Request, pace: Pace) -> Iterator[bytes]:
     """Yield the body in chunks, to be read in a worker thread while the event loop receives it."""
     stream = request.stream()
 
@@ -41,7 +37,7 @@ def body_chunks(request: Request, idle_s: float) -> Iterator[bytes]:
         parts: list[bytes] = []
         total = 0
         while total < CHUNK_BYTES:
-            part = await _next(stream, idle_s)
+            part = await _next(stream, pace)
             if part is None:
                 break
             parts.append(part)
@@ -66,12 +62,17 @@ def whole_number(text: str | None, name: str) -> int | None:
     return int(text)
 
 
-async def _next(stream: AsyncGenerator[bytes, None], idle_s: float) -> bytes | None:
+async def _next(stream: AsyncGenerator[bytes, None], pace: Pace) -> bytes | None:
+    began = anyio.current_time()
     try:
-        with anyio.fail_after(idle_s):
-            return await anext(stream, None)
+        with anyio.fail_after(pace.patience_s):
+            part = await anext(stream, None)
     except TimeoutError:
-        raise DeadlineExceeded(f"nothing of the body arrived for {idle_s:g} s") from None
+        raise DeadlineExceeded(f"the body came too slowly: {pace.received_bytes} bytes so far") from None
+    except ClientDisconnect:
+        raise Malformed("the sender hung up in the middle of the body") from None
+    pace.arrived(len(part or b""), anyio.current_time() - began)
+    return part
 
 
 def _too_large() -> TooLarge:

@@ -21,6 +21,7 @@ from .answers import (
     LimitQuery,
     NamespaceQuery,
     answer,
+    created,
     digest_of_path,
     namespace_of,
     received,
@@ -50,8 +51,7 @@ def list_all(
 async def put(request: Request, key: str, namespace: NamespaceQuery = DEFAULT_NAMESPACE) -> Response:
     """Publish a build, or more entries of one."""
     operation = partial(put_build, store_of(request), namespace_of(namespace), digest_of_path(key))
-    stored = await received(request, Build, operation)
-    return answer(stored, 201 if stored.created else 200)
+    return await received(request, Build, operation, created)
 
 
 @router.get("/builds/{key}", responses=gives(Build))

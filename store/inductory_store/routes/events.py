@@ -9,7 +9,7 @@ from inductory_client.contract.wire import Events, EventsStored
 
 from inductory_store.operations.record_events import record_events
 
-from .answers import DEFAULT_NAMESPACE, NamespaceQuery, answer, namespace_of, received, store_of
+from .answers import DEFAULT_NAMESPACE, NamespaceQuery, namespace_of, received, store_of
 from .documented import gives, takes
 
 router = APIRouter(prefix="/v1", tags=["events"], default_response_class=Response)
@@ -19,4 +19,4 @@ router = APIRouter(prefix="/v1", tags=["events"], default_response_class=Respons
 async def post(request: Request, namespace: NamespaceQuery = DEFAULT_NAMESPACE) -> Response:
     """Report a batch of events; they are kept as sums by minute."""
     operation = partial(record_events, store_of(request), namespace_of(namespace))
-    return answer(await received(request, Events, operation))
+    return await received(request, Events, operation)

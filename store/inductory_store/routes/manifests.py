@@ -14,6 +14,7 @@ from .answers import (
     DEFAULT_NAMESPACE,
     NamespaceQuery,
     answer,
+    created,
     digest_of_path,
     namespace_of,
     received,
@@ -28,8 +29,7 @@ router = APIRouter(prefix="/v1", tags=["manifests"], default_response_class=Resp
 async def put(request: Request, id: str, namespace: NamespaceQuery = DEFAULT_NAMESPACE) -> Response:
     """Publish a manifest whose artifacts and blobs are there."""
     operation = partial(put_manifest, store_of(request), namespace_of(namespace), digest_of_path(id))
-    stored = await received(request, Manifest, operation)
-    return answer(stored, 201 if stored.created else 200)
+    return await received(request, Manifest, operation, created)
 
 
 @router.get("/manifests/{id}", responses=gives(Manifest))
