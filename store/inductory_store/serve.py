@@ -42,6 +42,7 @@ def serve(settings: StoreSettings, announce: Callable[[str], None] = print_addre
         log_level="warning",
         access_log=False,
         server_header=False,
+        limit_concurrency=settings.connections_max,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     # uvicorn finishes what is under way, then passes the interrupt on.
@@ -54,13 +55,14 @@ def migrate(settings: StoreSettings) -> bool:
 
     Processes that share a data folder take turns.
     """
-    catalog = Catalog(settings.catalog_url)
     with _turn(settings.data_dir / "migrate.lock"):
-        upgrade(catalog.engine)
-    with catalog.read() as connection:
-        filled = has_blobs(connection)
-    catalog.close()
-    return filled
+        catalog = Catalog(settings.catalog_url)
+        try:
+            upgrade(catalog.engine)
+            with catalog.read() as connection:
+                return has_blobs(connection)
+        finally:
+            catalog.close()
 
 
 class _Server(uvicorn.Server):
@@ -91,7 +93,11 @@ def _listen(settings: StoreSettings) -> socket.socket:
 
 @contextmanager
 def _turn(lock: Path) -> Iterator[None]:
-    number = os.open(lock, os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        lock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        number = os.open(lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise BadSettings(f"can't use {lock.parent} as the data folder: {error.strerror}") from error
     try:
         fcntl.flock(number, fcntl.LOCK_EX)
         yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,12 +10,20 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from inductory_client.contract.blob import pack
+from inductory_client.contract.digest import digest_of
+from inductory_client.contract.errors import StorageFailed
+from inductory_store.blobs.memory import MemoryBlobs
 from inductory_store.catalog.catalog import Catalog
-from inductory_store.catalog.migrate import downgrade, is_current, upgrade
+from inductory_store.catalog.migrate import downgrade, is_current, migrations_folder, upgrade
 from inductory_store.catalog.tables import metadata
+from inductory_store.operations.publish_artifact import publish_artifact
+from inductory_store.operations.put_blob import put_blob
 from inductory_store.serve import migrate
 from inductory_store.settings import StoreSettings
-from sqlalchemy import Engine, inspect
+from inductory_store.store import Store
+from sqlalchemy import Engine, func, inspect, select
+from store_messages import artifact, descriptor
 
 
 @pytest.fixture
@@ -65,3 +74,72 @@ def test_processes_that_start_together_take_turns(tmp_path: Path) -> None:
     with catalog.read() as connection:
         assert is_current(connection)
     catalog.close()
+
+
+_ANEW = """
+import sqlalchemy as sa
+from alembic import op
+
+revision, down_revision, branch_labels, depends_on = "0002", "0001", None, None
+
+
+def upgrade():
+    with op.batch_alter_table("blob") as batch:
+        batch.alter_column("state", type_=sa.String(32), existing_type=sa.String(16), nullable=False)
+    op.execute("{extra}")
+
+
+def downgrade():
+    with op.batch_alter_table("blob") as batch:
+        batch.alter_column("state", type_=sa.String(16), existing_type=sa.String(32), nullable=False)
+"""
+
+
+@pytest.fixture
+def rows(engine: Engine) -> None:
+    """An artifact and the blob that it refers to."""
+    upgrade(engine)
+    store = Store(StoreSettings(), Catalog(str(engine.url)), MemoryBlobs())
+    data = b"payload"
+    put_blob(store, digest_of(data), len(data), [pack(data)], packed=True)
+    value = artifact([descriptor(data)])
+    publish_artifact(store, "default", value.key, value)
+    store.catalog.close()
+
+
+def later(tmp_path: Path, extra: str) -> Path:
+    """Migrations as they will be once one makes a table anew that others refer to."""
+    folder = tmp_path / "later"
+    shutil.copytree(migrations_folder(), folder)
+    (folder / "versions" / "0002_anew.py").write_text(_ANEW.format(extra=extra))
+    return folder
+
+
+def counts(engine: Engine) -> list[int]:
+    with engine.connect() as connection:
+        return [
+            connection.scalar(select(func.count()).select_from(metadata.tables[name])) or 0
+            for name in ("blob", "artifact", "artifact_blob", "target")
+        ]
+
+
+@pytest.mark.usefixtures("rows")
+def test_a_table_that_others_refer_to_is_made_anew_with_its_rows(engine: Engine, tmp_path: Path) -> None:
+    folder = later(tmp_path, "SELECT 1")
+    upgrade(engine, "head", folder)
+    assert counts(engine) == [1, 1, 1, 1]
+    downgrade(engine, "0001", folder)
+    assert counts(engine) == [1, 1, 1, 1]
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1, "enforced again"
+
+
+@pytest.mark.usefixtures("rows")
+def test_a_migration_that_leaves_rows_without_what_they_refer_to_is_undone(
+    engine: Engine, tmp_path: Path
+) -> None:
+    with pytest.raises(StorageFailed, match="refer to nothing"):
+        upgrade(engine, "head", later(tmp_path, "DELETE FROM blob"))
+    assert counts(engine) == [1, 1, 1, 1]
+    with engine.connect() as connection:
+        assert is_current(connection)

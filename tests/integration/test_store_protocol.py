@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -214,9 +216,41 @@ def test_a_start_that_cannot_be_says_why(
     assert ended.stdout == ""
 
 
+def started(data_dir: Path, environ: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """What becomes of a store that can't start."""
+    command = [sys.executable, "-m", "inductory_store", "--port", "0", "--data-dir", str(data_dir)]
+    ended = subprocess.run(
+        command, env=environ or {}, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert "Traceback" not in ended.stderr
+    return ended
+
+
 def test_a_data_folder_that_cannot_be_says_why(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
-    command = [sys.executable, "-m", "inductory_store", "--port", "0", "--data-dir", str(tmp_path / "file")]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert (ended.returncode, ended.stdout) == (1, "")
-    assert "inductory store: The storage failed to read or write." in ended.stderr
+    assert f"inductory store: can't use {tmp_path / 'file'} as" in started(tmp_path / "file").stderr
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "cas").write_text("not a folder")
+    assert "inductory store: The storage failed to read or write." in started(tmp_path / "store").stderr
+
+
+def test_a_catalog_that_is_none_is_named(tmp_path: Path) -> None:
+    catalog = tmp_path / "catalog.sqlite3"
+    catalog.write_bytes(b"nobody wrote this as a database" * 100)
+    assert f"the catalog {catalog} isn't an SQLite database" in started(tmp_path).stderr
+    elsewhere = {"INDUCTORY_STORE_DATABASE_URL": f"sqlite:///{tmp_path / 'store' / 'catalog'}"}
+    (tmp_path / "store" / "catalog").mkdir(parents=True)
+    assert f"the catalog {tmp_path / 'store' / 'catalog'} can't be" in started(tmp_path, elsewhere).stderr
+
+
+def test_a_newer_versions_catalog_is_left_alone(tmp_path: Path) -> None:
+    with StoreProcess(tmp_path / "store") as store:
+        assert httpx.get(f"{store.url}/readyz").status_code == 200
+    catalog = tmp_path / "store" / "catalog.sqlite3"
+    with closing(sqlite3.connect(catalog)) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        connection.commit()
+    told = started(tmp_path / "store").stderr
+    assert str(catalog) in told
+    assert "has the schema 9999" in told

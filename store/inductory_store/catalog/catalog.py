@@ -58,6 +58,8 @@ def _engine(url: str) -> Engine:
         raise BadSettings(
             "database_url isn't an address of a database that this installation can use"
         ) from error
+    except OSError as error:
+        raise BadSettings(f"can't make the catalog's folder: {error.strerror}") from error
     if sqlite:
         event.listen(engine, "connect", _tune_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
