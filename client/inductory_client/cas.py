@@ -3,6 +3,7 @@
     <root>/cas/sha256/ab/ab12...      the bytes, and behind them their xxh3-128
     <root>/artifacts/ab/ab12....json  an artifact record, by key
     <root>/builds/ab/ab12....json     the index of a bundle that was pulled, by build key
+    <root>/published/ab/ab12....json  the manifest and build of a publication, by its own digest
 
 Blobs rest uncompressed: reading and hashing one costs half of what unpacking it first would. The checksum
 behind them lets `scan` find damage without hashing, and is never what trust rests on: `get` hashes what it
@@ -25,6 +26,7 @@ from .contract.descriptor import Descriptor
 from .contract.digest import checksum_of, digest_of
 from .contract.errors import InductoryError
 from .contract.wire import Artifact, decode, encode
+from .publication import Names
 from .trouble import warn_once
 
 CHECKSUM_BYTES = 16
@@ -59,6 +61,7 @@ class LocalCas:
         self._blobs = CasFolder(root, Path("cas", "sha256"), "")
         self._records = CasFolder(root, Path("artifacts"), ".json")
         self._indexes = CasFolder(root, Path("builds"), ".json")
+        self._published = CasFolder(root, Path("published"), ".json")
         # The first write of a process looks too, so that many short-lived ones don't fill the disk together.
         self._unlooked_bytes = bytes_max
 
@@ -142,6 +145,23 @@ class LocalCas:
         data = encode(index)
         return self._write(self._indexes, index.build.key, (data,), len(data))
 
+    def put_names(self, names: Names) -> bool:
+        """Remember what a publication named, for a later push. Atomic and idempotent.
+
+        Each lies under its own digest, so that processes which publish graphs of one build lose none.
+        """
+        data = encode(names)
+        return self._write(self._published, digest_of(data), (data,), len(data))
+
+    def published(self) -> Iterator[Names]:
+        """Yield what publications named here, as it lies there."""
+        for digest in self._published.names():
+            data = self._published.read(digest) or b""
+            try:
+                yield decode(data, Names)
+            except InductoryError:
+                self._published.drop(digest)
+
     def evict(self) -> int:
         """Delete the least recently used files where there are too many bytes; return how many went."""
         self._unlooked_bytes = 0
@@ -171,7 +191,7 @@ class LocalCas:
 
     @property
     def _folders(self) -> tuple[CasFolder, ...]:
-        return self._blobs, self._records, self._indexes
+        return self._blobs, self._records, self._indexes, self._published
 
     def _has(self, descriptor: Descriptor) -> bool:
         return self._blobs.touch(descriptor.digest, descriptor.size + CHECKSUM_BYTES)

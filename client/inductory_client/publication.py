@@ -89,6 +89,13 @@ class ManifestDraft(Struct, frozen=True, kw_only=True):
         )
 
 
+class Names(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a publication gives names to besides its artifacts, as it is kept for a later push."""
+
+    manifest: Manifest | None = None
+    build: Build | None = None
+
+
 class Publication(Struct, frozen=True, kw_only=True):
     """What is published together, in this order: blobs, artifacts, manifest, build.
 
@@ -106,6 +113,11 @@ class Publication(Struct, frozen=True, kw_only=True):
         if self.manifest is None:
             return drafts
         return drafts + self.manifest.documents + self.manifest.files
+
+    @property
+    def names(self) -> Names:
+        """Hashes every blob of the manifest."""
+        return Names(manifest=None if self.manifest is None else self.manifest.manifest, build=self.build)
 
     @property
     def bytes_held(self) -> int:

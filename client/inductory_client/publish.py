@@ -118,15 +118,21 @@ class Publisher:
         return _Sending(self._store, publication, artifacts, blobs, progress).run()
 
     def keep(self, publication: Publication) -> tuple[Artifact, ...]:
-        """Sign the artifacts and put them into the local CAS, whole.
+        """Sign the artifacts and put them into the local CAS, whole, with the manifest and build.
 
-        What a load doesn't read is kept too, so that `inductory push` can send them after an outage.
+        What a load doesn't read is kept too, so that `inductory push` can send all of it after an outage. Only
+        a folder that another program wrote isn't kept: it can be pushed again from where it lies.
         """
         artifacts = tuple(self._sign(draft) for draft in publication.artifacts)
         for draft, artifact in zip(publication.artifacts, artifacts, strict=True):
             for blob, descriptor in zip(draft.blobs, artifact.subject.descriptors, strict=True):
                 self._cas.put(descriptor.digest, blob.data)
             self._cas.put_artifact(artifact)
+        manifest = publication.manifest
+        if manifest is not None and not manifest.files:
+            for blob in manifest.documents:
+                self._cas.put(blob.descriptor.digest, blob.data)
+            self._cas.put_names(publication.names)
         return artifacts
 
     def _sign(self, draft: Draft) -> Artifact:

@@ -18,7 +18,8 @@ from client_samples import client, draft, publication, settings
 from inductory_client.cas import LocalCas
 from inductory_client.cli.main import main
 from inductory_client.client import Client
-from misbehaving import Misbehaving, silent
+from inductory_client.publication import Publication
+from misbehaving import Misbehaving, refused, silent
 from store_process import StoreProcess
 
 Json = dict[str, Any]
@@ -195,13 +196,59 @@ def test_push_sends_what_the_store_lacks(
     assert store.get_artifact(draft(namespace).subject.key).subject == draft(namespace).subject
 
 
+def test_push_sends_manifests_and_builds_too(
+    inductory: Command, machine: Path, store_url: str, namespace: str, tmp_path: Path
+) -> None:
+    """After an outage the store has all that it would have had, so that others can pull the build."""
+    alone = client(machine, namespace=namespace)
+    first, second = (publication(name, "both", model=namespace, namespace=namespace) for name in ("p", "q"))
+    for sent in (first, second, publication("r", namespace="elsewhere")):
+        alone.publisher.publish_now(sent)
+    code, found = inductory("push")
+    assert (code, found["manifests"], found["builds"], found["refused"]) == (0, 2, 1, [])
+    assert found["other_namespaces"] == 1
+    assert first.build is not None
+    store = client(machine, url=store_url, namespace=namespace).reach_store()
+    assert len(store.get_build(first.build.key).entries) == 2, "two processes' graphs of one build"
+    assert first.manifest is not None
+    assert store.get_manifest(first.manifest.manifest.id) == first.manifest.manifest
+    code, found = inductory("push")
+    assert (code, found["manifests"], found["builds"], found["blobs_sent"]) == (0, 2, 1, 0)
+
+
+def test_one_refused_record_does_not_end_a_push(inductory: Command, machine: Path, namespace: str) -> None:
+    alone = client(machine)
+    alone.publisher.publish_now(publication(namespace, namespace + "2", namespace=namespace))
+    artifacts = {artifact.key: artifact for artifact in alone.cas.artifacts()}
+    forged, other = (artifacts[key] for key in sorted(artifacts))
+    alone.cas.put_artifact(msgspec.structs.replace(forged, signature=other.signature))
+    code, found = inductory("push")
+    assert (code, found["sent"], found["incomplete"]) == (4, 1, 1), "the manifest lacks an artifact"
+    assert [refusal["name"] for refusal in found["refused"]] == [forged.key]
+
+
 def test_push_says_what_is_not_whole_here(inductory: Command, machine: Path, namespace: str) -> None:
-    client(machine).publisher.publish_now(publication("incomplete", namespace=namespace))
+    sent = publication("incomplete", namespace=namespace)
+    client(machine).publisher.publish_now(Publication(artifacts=sent.artifacts))
     cas = LocalCas(machine / "cache", 1 << 30)
     for descriptor in draft("incomplete").subject.descriptors:
         cas.drop_blob(descriptor.digest)
     code, found = inductory("push")
     assert (code, found["sent"], found["incomplete"]) == (0, 0, 1)
+    client(machine).publisher.publish_now(sent)
+    for descriptor in draft("incomplete").subject.descriptors:
+        cas.drop_blob(descriptor.digest)
+    assert inductory("push")[1]["incomplete"] == 2, "its manifest, too"
+
+
+def test_push_asks_the_store_even_when_there_is_nothing_to_send(
+    machine: Path, inductory: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = [f"--cache-dir={machine}", f"--config-dir={machine}"]
+    assert inductory("push", at=machine / "empty")[0] == 0
+    with refused() as nowhere:
+        assert main(["push", f"--url={nowhere}", *places]) == 3
+    assert "every blob" not in capsys.readouterr().out
 
 
 def test_the_doctor_is_content(inductory: Command, publisher: Client) -> None:

@@ -9,15 +9,13 @@ from msgspec import Struct
 
 from inductory_client.contract.descriptor import Descriptor
 from inductory_client.contract.errors import InductoryError
-from inductory_client.deadline import Deadline
 from inductory_client.integrations.vllm_folder.file_list import check_file_list
 from inductory_client.transport import HttpStore
 from inductory_client.trust import Keyring
 
-T = TypeVar("T")
+from .store_access import blob_deadline
 
-BLOB_S = 600.0
-"""What fetching one blob may take."""
+T = TypeVar("T")
 
 
 class Finding(Struct, frozen=True):
@@ -72,7 +70,7 @@ class BuildReading:
         self._get(self.descriptors[digest])
 
     def _get(self, descriptor: Descriptor) -> bytes:
-        return self._store.get_blob(descriptor.digest, descriptor.size, Deadline(BLOB_S))
+        return self._store.get_blob(descriptor.digest, descriptor.size, blob_deadline(descriptor.size))
 
     def _try(self, name: str, read: Callable[[str], T]) -> T | None:
         try:

@@ -2,26 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from msgspec import Struct
 
 from inductory_client.cas import LocalCas
+from inductory_client.contract.build import Build
+from inductory_client.contract.errors import ArtifactMissing, BlobMissing, InductoryError
+from inductory_client.contract.manifest import Manifest
 from inductory_client.contract.wire import BATCH_MAX, Artifact, ArtifactWanted, Resolve
-from inductory_client.deadline import Deadline
 from inductory_client.transport import HttpStore
 
-BLOB_S = 600.0
+from .store_access import blob_deadline
+
+
+class Refusal(Struct, frozen=True):
+    """Something that the store doesn't take, and why."""
+
+    name: str
+    """The key of an artifact or a build, or a manifest's id."""
+    why: str
 
 
 class CachePushReport(Struct, frozen=True, kw_only=True):
-    """What became of the local artifacts."""
+    """What became of what lies here."""
 
     artifacts: int
     known: int
     sent: int
     incomplete: int
-    """Neither known to the store nor whole here."""
+    """Neither known to the store nor whole here: artifacts and manifests."""
+    manifests: int
+    """Those that are at the store now."""
+    builds: int
+    other_namespaces: int
+    """Builds that were published into another namespace; they aren't sent."""
+    refused: tuple[Refusal, ...]
     blobs_sent: int
     blob_bytes: int
     """Bytes that travelled, packed."""
@@ -34,22 +50,33 @@ class CachePush:
         self._cas = cas
         self._store = store
         self._progress = progress
+        self._sent = 0
+        self._incomplete = 0
+        self._manifests: set[str] = set()
+        self._builds: set[str] = set()
+        self._elsewhere: set[str] = set()
+        self._refused: list[Refusal] = []
         self._blobs_sent = 0
         self._blob_bytes = 0
 
     def run(self) -> CachePushReport:
-        """Send everything. Raises what the store raises."""
+        """Send everything. What the store doesn't take costs only itself; raises what stands for an outage."""
+        self._store.ready()
         artifacts = list(self._cas.artifacts())
         unknown = list(self._unknown(artifacts))
-        sent = 0
         for count, artifact in enumerate(unknown, 1):
             self._progress(f"artifact {count} of {len(unknown)}")
-            sent += self._send(artifact)
+            self._sent += self._try(artifact.key, lambda artifact=artifact: self._send(artifact))
+        self._send_names()
         return CachePushReport(
             artifacts=len(artifacts),
             known=len(artifacts) - len(unknown),
-            sent=sent,
-            incomplete=len(unknown) - sent,
+            sent=self._sent,
+            incomplete=self._incomplete,
+            manifests=len(self._manifests),
+            builds=len(self._builds),
+            other_namespaces=len(self._elsewhere),
+            refused=tuple(self._refused),
             blobs_sent=self._blobs_sent,
             blob_bytes=self._blob_bytes,
         )
@@ -64,16 +91,59 @@ class CachePush:
             }
             yield from (artifact for artifact in batch if artifact.key in missed)
 
-    def _send(self, artifact: Artifact) -> bool:
-        """Send one artifact, blobs first; False where some of them are neither there nor here."""
-        descriptors = {each.digest: each for each in artifact.subject.descriptors}
-        missing = self._store.missing_blobs(descriptors)
-        blobs = {digest: self._cas.get(digest) for digest in missing}
-        if any(data is None for data in blobs.values()):
-            return False
+    def _send_names(self) -> None:
+        """Send manifests and builds; those whose artifacts aren't at the store are incomplete."""
+        for names in self._cas.published():
+            manifest, build = names.manifest, names.build
+            if build is not None and build.namespace != self._store.namespace:
+                self._elsewhere.add(build.key)
+                continue
+            self._progress(f"manifest {len(self._manifests) + 1}")
+            if manifest is not None and not self._has_manifest(manifest):
+                continue
+            if build is not None and self._try(build.key, lambda build=build: self._send_build(build)):
+                self._builds.add(build.key)
+
+    def _has_manifest(self, manifest: Manifest) -> bool:
+        """Whether the store has it now."""
+        if manifest.id not in self._manifests and self._try(
+            manifest.id, lambda: self._send_manifest(manifest)
+        ):
+            self._manifests.add(manifest.id)
+        return manifest.id in self._manifests
+
+    def _send(self, artifact: Artifact) -> None:
+        self._send_blobs(each.digest for each in artifact.subject.descriptors)
+        self._store.put_artifact(artifact)
+
+    def _send_manifest(self, manifest: Manifest) -> None:
+        self._send_blobs(each.digest for each in (*manifest.documents, *manifest.files))
+        self._store.put_manifest(manifest)
+
+    def _send_build(self, build: Build) -> None:
+        self._store.put_build(build)
+
+    def _send_blobs(self, digests: Iterable[str]) -> None:
+        """Send the blobs that the store lacks: all of them, or none. Raises BlobMissing."""
+        blobs = {digest: self._cas.get(digest) for digest in self._store.missing_blobs(digests)}
+        for digest, data in blobs.items():
+            if data is None:
+                raise BlobMissing(f"blob {digest} is neither there nor here")
         for digest, data in blobs.items():
             assert data is not None
-            self._blob_bytes += self._store.put_blob(digest, data, Deadline(BLOB_S))
+            self._blob_bytes += self._store.put_blob(digest, data, blob_deadline(len(data)))
             self._blobs_sent += 1
-        self._store.put_artifact(artifact)
+
+    def _try(self, name: str, send: Callable[[], None]) -> bool:
+        """Whether it was sent. What isn't whole is counted, what is refused is listed."""
+        try:
+            send()
+        except (ArtifactMissing, BlobMissing):
+            self._incomplete += 1
+            return False
+        except InductoryError as error:
+            if error.retryable or error.status >= 500:
+                raise
+            self._refused.append(Refusal(name, error.message))
+            return False
         return True

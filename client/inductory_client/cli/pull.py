@@ -9,17 +9,14 @@ from inductory_client.client import Client
 from inductory_client.contract.descriptor import Descriptor
 from inductory_client.contract.errors import BadSettings
 from inductory_client.contract.wire import Manifest
-from inductory_client.deadline import Deadline
 from inductory_client.integrations.vllm_folder.export import export_folder
 from inductory_client.integrations.vllm_folder.file_list import VLLM_SCHEME, check_file_list
 
 from .exit_code import ExitCode
 from .options import add_settings_options, settings_of
 from .output import Output
-from .store_access import find_build
+from .store_access import blob_deadline, find_build
 from .table import bytes_text, count_text, facts, seconds_text
-
-BLOB_S = 600.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,9 +64,9 @@ def _export(
 
     def get_blob(descriptor: Descriptor) -> bytes:
         here = client.cas.get(descriptor.digest)
-        return (
-            here if here is not None else store.get_blob(descriptor.digest, descriptor.size, Deadline(BLOB_S))
-        )
+        if here is not None:
+            return here
+        return store.get_blob(descriptor.digest, descriptor.size, blob_deadline(descriptor.size))
 
     keyring = client.keyring()
     for manifest in manifests:

@@ -14,7 +14,7 @@ from .cache_push import CachePush, CachePushReport
 from .exit_code import ExitCode
 from .options import add_settings_options, settings_of
 from .output import Output
-from .table import bytes_text, facts
+from .table import bytes_text, count_text, facts
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -110,7 +110,7 @@ def _sent(blobs: int, size: int) -> str:
 def _push_cache(client: Client, output: Output) -> int:
     report = CachePush(client.cas, client.reach_store(), output.progress).run()
     output.result(report, _cache_text(report))
-    return ExitCode.FINE
+    return ExitCode.REFUSED if report.refused else ExitCode.FINE
 
 
 def _cache_text(report: CachePushReport) -> str:
@@ -119,12 +119,19 @@ def _cache_text(report: CachePushReport) -> str:
             ("artifacts here", report.artifacts),
             ("the store had", report.known),
             ("sent", report.sent),
-            ("blobs", _sent(report.blobs_sent, report.blob_bytes)),
+            ("blobs", _sent(report.blobs_sent, report.blob_bytes) if report.artifacts else "nothing is here"),
+            ("manifests", report.manifests),
+            ("builds", report.builds),
         ]
     )
     if report.incomplete:
         text += (
-            f"\n\n{report.incomplete} artifacts are unknown to the store and not whole here:"
-            " what they have to read besides their code isn't kept.\nThe next compile publishes them."
+            f"\n\n{count_text(report.incomplete, 'name')} unknown to the store can't be sent, as what they"
+            " name isn't whole here.\nThe next compile publishes them."
         )
+    if report.other_namespaces:
+        builds = count_text(report.other_namespaces, "build")
+        text += f"\n\n{builds} of other namespaces stayed here; --namespace says which to push."
+    if report.refused:
+        text += "\n\nthe store refused:\n" + facts((each.name[:12], each.why) for each in report.refused)
     return text

@@ -8,9 +8,13 @@ from contextlib import contextmanager
 from inductory_client.contract.digest import is_digest
 from inductory_client.contract.errors import BadSettings, NotFound
 from inductory_client.contract.wire import BuildSummary
+from inductory_client.deadline import Deadline
 from inductory_client.settings import Settings
 from inductory_client.transport import HttpStore
 
+BLOB_S = 60.0
+BYTES_PER_S_MIN = 1 << 20
+"""A blob may take a minute, and longer for its size."""
 PAGES_MAX = 1000
 PREFIX_DIGITS_MIN = 6
 
@@ -25,6 +29,11 @@ def open_store(settings: Settings) -> Iterator[HttpStore]:
         yield store
     finally:
         store.close()
+
+
+def blob_deadline(size: int) -> Deadline:
+    """Return until when a blob of `size` bytes may be on its way."""
+    return Deadline(BLOB_S + size / BYTES_PER_S_MIN)
 
 
 def all_builds(store: HttpStore) -> Iterator[BuildSummary]:
