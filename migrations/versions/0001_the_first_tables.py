@@ -41,10 +41,13 @@ def upgrade() -> None:
         sa.Column("graph_digest", sa.String(64), nullable=False),
         sa.Column("guards_digest", sa.String(64), nullable=False),
         sa.Column("submodules", sa.Integer(), nullable=False),
+        sa.Column("built", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.Column("record", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("namespace", "id", name="pk_manifest"),
     )
+    op.create_index("ix_manifest_namespace_built_id", "manifest", ["namespace", "built", "id"])
+
     op.create_table(
         "target",
         sa.Column("fingerprint", sa.String(64), nullable=False),
@@ -69,6 +72,7 @@ def upgrade() -> None:
         sa.Column("payload_size", sa.Integer(), nullable=False),
         sa.Column("reproduced", sa.Integer(), server_default="0", nullable=False),
         sa.Column("different", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("used", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.Column("record", sa.LargeBinary(), nullable=False),
         sa.ForeignKeyConstraint(["target"], ["target.fingerprint"], name="fk_artifact_target"),
@@ -78,6 +82,11 @@ def upgrade() -> None:
         "ix_artifact_namespace_graph_digest_created_at",
         "artifact",
         ["namespace", "graph_digest", "created_at"],
+    )
+    op.create_index(
+        "ix_artifact_namespace_used_shape_backend_key",
+        "artifact",
+        ["namespace", "used", "shape", "backend", "key"],
     )
     op.create_index("ix_artifact_payload", "artifact", ["payload"])
     op.create_index("ix_artifact_target", "artifact", ["target"])
@@ -169,14 +178,19 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("namespace", "build", "name", "manifest", name="pk_build_entry"),
     )
+    op.create_index(
+        "ix_build_entry_namespace_build_manifest_name",
+        "build_entry",
+        ["namespace", "build", "manifest", "name"],
+    )
     op.create_index("ix_build_entry_namespace_manifest", "build_entry", ["namespace", "manifest"])
 
     op.create_table(
         "manifest_entry",
         sa.Column("namespace", sa.String(64), nullable=False),
         sa.Column("manifest", sa.String(64), nullable=False),
-        sa.Column("shape", sa.String(64), nullable=False),
         sa.Column("submodule_index", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("shape", sa.String(64), nullable=False),
         sa.Column("backend", sa.String(64), nullable=False),
         sa.Column("artifact", sa.String(64), nullable=False),
         sa.ForeignKeyConstraint(
@@ -190,7 +204,7 @@ def upgrade() -> None:
             name="fk_manifest_entry_namespace_manifest",
         ),
         sa.PrimaryKeyConstraint(
-            "namespace", "manifest", "shape", "submodule_index", "backend", name="pk_manifest_entry"
+            "namespace", "manifest", "submodule_index", "shape", "backend", name="pk_manifest_entry"
         ),
     )
     op.create_index("ix_manifest_entry_namespace_artifact", "manifest_entry", ["namespace", "artifact"])
@@ -200,6 +214,7 @@ def downgrade() -> None:
     op.drop_index("ix_manifest_entry_namespace_artifact", table_name="manifest_entry")
 
     op.drop_table("manifest_entry")
+    op.drop_index("ix_build_entry_namespace_build_manifest_name", table_name="build_entry")
     op.drop_index("ix_build_entry_namespace_manifest", table_name="build_entry")
 
     op.drop_table("build_entry")
@@ -215,11 +230,14 @@ def downgrade() -> None:
 
     op.drop_table("build")
     op.drop_index("ix_artifact_target", table_name="artifact")
+    op.drop_index("ix_artifact_namespace_used_shape_backend_key", table_name="artifact")
     op.drop_index("ix_artifact_payload", table_name="artifact")
     op.drop_index("ix_artifact_namespace_graph_digest_created_at", table_name="artifact")
 
     op.drop_table("artifact")
     op.drop_table("target")
+    op.drop_index("ix_manifest_namespace_built_id", table_name="manifest")
+
     op.drop_table("manifest")
     op.drop_index("ix_event_minute_minute", table_name="event_minute")
 

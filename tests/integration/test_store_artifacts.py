@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -253,3 +255,50 @@ def test_pages_are_stable_while_others_publish(talk: Talk) -> None:
 def test_a_question_that_makes_no_sense(talk: Talk, query: str) -> None:
     name, _, text = query.partition("=")
     problem(talk.http.get("/v1/artifacts", params={name: text}), 400, "malformed")
+
+
+def test_every_page_continues_where_the_last_one_ended(talk: Talk) -> None:
+    """Over artifacts nobody names, manifests without a build, and builds that share a manifest."""
+    pieces = [talk.publish(b"piece %d" % at, f"graph {at}", shape=at + 1) for at in range(4)]
+    unused = {talk.publish(b"unused %d" % at, f"unused {at}").key for at in range(3)}
+    shared, loose, other = (
+        manifest(some, f"outer {at}") for at, some in enumerate((pieces, pieces[:2], pieces[2:]))
+    )
+    for each in (shared, loose, other):
+        talk.put_manifest(each)
+    # Under two names in one build, a manifest is still one use of each of its artifacts.
+    builds = [build([shared, other, shared], talk.namespace, "one"), build([shared], talk.namespace, "two")]
+    for start in builds:
+        talk.put_build(start)
+    expected = {(None, None, key) for key in unused}
+    expected |= {(None, loose.id, each.key) for each in pieces[:2]}
+    expected |= {(start.key, shared.id, each.key) for start in builds for each in pieces}
+    expected |= {(builds[0].key, other.id, each.key) for each in pieces[2:]}
+    for limit in (1, 2, 5, 500):
+        seen = everything(talk, limit=limit)
+        assert len(seen) == len(expected)
+        assert {(each.build, each.manifest, each.artifact) for each in seen} == expected
+        assert seen == sorted(seen, key=lambda each: (each.build or "", each.manifest or ""))
+    assert len(everything(talk, limit=1, manifest=loose.id)) == 2
+    assert len(everything(talk, limit=1, build=builds[0].key)) == 6
+    assert len(everything(talk, limit=1, model="two")) == 4
+    assert len(everything(talk, limit=1, shape="1", scheme="inductory")) == 3
+
+
+def everything(talk: Talk, **query: object) -> list[wire.LookupEntry]:
+    """Turn all pages."""
+    seen: list[wire.LookupEntry] = []
+    while True:
+        answer = talk.http.get("/v1/artifacts", params=query)  # type: ignore[arg-type]
+        page = wire.decode(answer.content, wire.LookupPage)
+        seen.extend(page.entries)
+        if page.next is None:
+            return seen
+        query["cursor"] = page.next
+
+
+@pytest.mark.parametrize("index", [2**63, -(2**63) - 1, 10**30, -2, 1_000_001])
+def test_a_cursor_that_this_store_never_gave(talk: Talk, index: int) -> None:
+    for place in (["", "", index, "any", "inductor", "ab" * 32], ["\x00", "", 1, "any", "inductor", ""]):
+        text = base64.urlsafe_b64encode(json.dumps(place).encode()).decode().rstrip("=")
+        problem(talk.http.get("/v1/artifacts", params={"cursor": text}), 400, "malformed")

@@ -20,8 +20,9 @@ from inductory_store.app import create_app
 from inductory_store.blobs.memory import MemoryBlobs
 from inductory_store.catalog.artifacts import artifact_records
 from inductory_store.catalog.catalog import Catalog
-from inductory_store.catalog.lookup import Filters
+from inductory_store.catalog.lookup import Filters, Place, look_up
 from inductory_store.catalog.migrate import upgrade
+from inductory_store.catalog.tables import metadata
 from inductory_store.operations.bundle import open_bundle
 from inductory_store.operations.explain import VALUE_CHARS_MAX
 from inductory_store.operations.lookup import lookup
@@ -218,3 +219,35 @@ def test_artifacts_that_fit_no_answer_are_refused_while_they_are_read(store: Sto
         assert set(records) == set(keys)
         with pytest.raises(TooLarge):
             artifact_records(connection, "default", keys, bytes_max=sum(map(len, records.values())) - 1)
+
+
+def plans(store: Store, filters: Filters, after: Place | None) -> str:
+    """Return how SQLite goes about a page of the lookup."""
+    seen: list[tuple[str, object]] = []
+
+    def note(_: object, __: object, statement: str, parameters: object, *___: object) -> None:
+        seen.append((statement, parameters))
+
+    event.listen(store.catalog.engine, "before_cursor_execute", note)
+    with store.catalog.read() as connection:
+        look_up(connection, filters, after, 100)
+    event.remove(store.catalog.engine, "before_cursor_execute", note)
+    statement, parameters = seen[-1]
+    with store.catalog.read() as connection:
+        rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)  # type: ignore[arg-type]
+        return "\n".join(row[3] for row in rows)
+
+
+@pytest.mark.parametrize("model", [None, "a model"])
+def test_a_page_of_the_lookup_is_read_along_an_index(store: Store, model: str | None) -> None:
+    """A page must cost the same wherever it is: no table is scanned, and no more than a page is sorted."""
+    publish(store, 3)
+    filters = Filters(namespace="default", model=model)
+    with store.catalog.read() as connection:
+        place = look_up(connection, filters, None, 2)[1][0]
+    for after in (None, place):
+        plan = plans(store, filters, after)
+        assert "SEARCH build_entry USING COVERING INDEX" in plan
+        for table in metadata.tables:
+            assert f"SCAN {table}\n" not in f"{plan}\n"
+            assert f"SCAN {table} " not in plan

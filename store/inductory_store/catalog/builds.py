@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from sqlalchemy import Connection, func, select, tuple_, update
 
 from .insert import insert_all, insert_first
-from .tables import build, build_entry, manifest_entry
+from .tables import build, build_entry, manifest, manifest_entry
 from .targets import add_target
 
 
@@ -92,6 +92,11 @@ def add_entries(connection: Connection, value: Build, entries: tuple[BuildEntry,
         for position, entry in enumerate(entries, first)
     ]
     insert_all(connection, build_entry, rows)
+    named = select(build_entry.c.manifest).where(
+        build_entry.c.namespace == value.namespace, build_entry.c.build == value.key
+    )
+    unbuilt = (manifest.c.namespace == value.namespace, ~manifest.c.built, manifest.c.id.in_(named))
+    connection.execute(update(manifest).where(*unbuilt).values(built=True))
 
 
 def list_builds(

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, func, literal, select, tuple_
+from msgspec import Meta
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Integer,
+    Row,
+    Select,
+    String,
+    and_,
+    cast,
+    exists,
+    literal,
+    null,
+    select,
+    tuple_,
+    union_all,
+)
 
-from .tables import artifact, artifact_blob, build, build_entry, manifest_entry
+from .tables import artifact, artifact_blob, build, build_entry, manifest, manifest_entry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,96 +44,154 @@ class Filters:
     scheme: str | None = None
 
 
-class Place(NamedTuple):
-    """Where a row stands in the lookup's order. No two rows have the same place."""
+_Digest = Annotated[str, Meta(max_length=64, pattern="^[0-9a-f]*$")]
+_Text = Annotated[str, Meta(max_length=64, pattern=r"^[ -~]*$")]
 
-    build: str
-    manifest: str
-    submodule_index: int
-    shape: str
-    backend: str
-    artifact: str
+
+class Place(NamedTuple):
+    """Where a row stands in the lookup's order. No two rows have the same place.
+
+    Its parts are bounded like what they come from, for a cursor may come from anybody.
+    """
+
+    build: _Digest
+    """Empty where no build names the manifest."""
+    manifest: _Digest
+    """Empty where no manifest names the artifact."""
+    submodule_index: Annotated[int, Meta(ge=-1, le=1_000_000)]
+    """-1 where no manifest names the artifact."""
+    shape: _Text
+    backend: _Text
+    artifact: _Digest
+
+
+START = Place("", "", -1, "", "", "")
+
+_OF_ARTIFACT = (
+    artifact.c.target,
+    artifact.c.scheme,
+    artifact.c.scheme_key,
+    artifact.c.payload,
+    artifact.c.payload_size,
+    artifact.c.compile_seconds,
+    artifact.c.signer,
+)
+
+
+_ENTRY = (
+    manifest_entry.c.submodule_index,
+    manifest_entry.c.shape,
+    manifest_entry.c.backend,
+    manifest_entry.c.artifact,
+)
+_IS_USED = (artifact.c.namespace == manifest_entry.c.namespace) & (
+    artifact.c.key == manifest_entry.c.artifact
+)
+
+_Wanted = tuple[ColumnElement[Any], Any]
 
 
 def look_up(
     connection: Connection, filters: Filters, after: Place | None, limit: int
 ) -> list[tuple[Place, Row[Any]]]:
-    """Return rows in the order of their places, from the one after `after` on.
+    """Return rows in the order of their places, from the one after `after` on; one query.
 
-    A row is a use of an artifact by a manifest in a build; an artifact that no manifest names is one, too.
+    A row is a use of an artifact by a manifest in a build; an artifact that no manifest names is one, too, as
+    is a use by a manifest that no build names. Each of the three kinds is read in the order of an index, from
+    the place on and no further than the limit, so that a page costs the same wherever it is.
     """
-    query, place = _query(filters)
-    if after is not None:
-        query = query.where(tuple_(*place) > tuple_(*(literal(part) for part in after)))
-    rows = connection.execute(query.order_by(*place).limit(limit)).all()
+    after = after or START
+    kinds = [_of_builds(filters, after)]
+    if filters.build is None and filters.model is None and not after.build:
+        kinds.append(_of_manifests(filters, after))
+        if filters.manifest is None and filters.submodule_index is None and not after.manifest:
+            kinds.append(_unused(filters, after))
+    pages = [select(kind.limit(limit).subquery()) for kind in kinds]
+    query = union_all(*pages).order_by(*Place._fields).limit(limit)
+    rows = connection.execute(query).all()
+    return [(Place(*(getattr(row, name) for name in Place._fields)), row) for row in rows]
+
+
+def _unused(filters: Filters, after: Place) -> Select[Any]:
+    """Return artifacts that no manifest names."""
+    order = (artifact.c.shape, artifact.c.backend, artifact.c.key)
+    place = (literal("", String), literal("", String), literal(-1, Integer), *order)
+    query = (
+        _selected(place, cast(null(), String))
+        .where(artifact.c.namespace == filters.namespace, ~artifact.c.used)
+        .where(tuple_(*order) > tuple_(after.shape, after.backend, after.artifact))
+        .order_by(*order)
+    )
+    wanted = [(artifact.c.shape, filters.shape), (artifact.c.backend, filters.backend)]
+    return _filtered(query, wanted, filters)
+
+
+def _of_manifests(filters: Filters, after: Place) -> Select[Any]:
+    """Return uses by manifests that no build names: a few, for builds are published with their manifests."""
+    place = (literal("", String), manifest_entry.c.manifest, *_ENTRY)
+    unbuilt = select(manifest.c.id).where(
+        manifest.c.namespace == filters.namespace, ~manifest.c.built, manifest.c.id >= after.manifest
+    )
+    query = (
+        _selected(place, cast(null(), String))
+        .select_from(manifest_entry)
+        .join(artifact, _IS_USED)
+        .where(manifest_entry.c.namespace == filters.namespace, manifest_entry.c.manifest.in_(unbuilt))
+        .where(tuple_(*place[1:-1]) > tuple_(*after[1:-1]))
+        .order_by(*place[1:-1])
+    )
+    return _filtered(query, [(manifest_entry.c.manifest, filters.manifest), *_of_entry(filters)], filters)
+
+
+def _of_builds(filters: Filters, after: Place) -> Select[Any]:
+    """Return uses by manifests of builds; a manifest that a build has under two names is one use."""
+    place = (build_entry.c.build, build_entry.c.manifest, *_ENTRY)
+    again = build_entry.alias("again")
+    same = and_(*(again.c[name] == build_entry.c[name] for name in ("namespace", "build", "manifest")))
+    query = (
+        _selected(place, build.c.model)
+        .select_from(build_entry)
+        .join(build, (build.c.namespace == build_entry.c.namespace) & (build.c.key == build_entry.c.build))
+        .join(manifest_entry, _in_manifest(build_entry.c.namespace, build_entry.c.manifest))
+        .join(artifact, _IS_USED)
+        .where(build_entry.c.namespace == filters.namespace)
+        .where(~exists().where(same, again.c.name < build_entry.c.name))
+        .where(tuple_(*place[:2]) >= tuple_(*after[:2]))
+        .where(tuple_(*place[:-1]) > tuple_(*after[:-1]))
+        .order_by(*place[:-1])
+    )
+    wanted = [
+        (build.c.model, filters.model),
+        (build_entry.c.build, filters.build),
+        (build_entry.c.manifest, filters.manifest),
+    ]
+    return _filtered(query, [*wanted, *_of_entry(filters)], filters)
+
+
+def _in_manifest(namespace: ColumnElement[str], manifest_id: ColumnElement[str]) -> ColumnElement[bool]:
+    return (manifest_entry.c.namespace == namespace) & (manifest_entry.c.manifest == manifest_id)
+
+
+def _of_entry(filters: Filters) -> list[_Wanted]:
     return [
-        (Place(row.build or "", row.manifest or "", _index(row), row.shape, row.backend, row.artifact), row)
-        for row in rows
+        (manifest_entry.c.submodule_index, filters.submodule_index),
+        (manifest_entry.c.shape, filters.shape),
+        (manifest_entry.c.backend, filters.backend),
     ]
 
 
-def _index(row: Row[Any]) -> int:
-    return -1 if row.submodule_index is None else int(row.submodule_index)
+def _selected(place: Sequence[ColumnElement[Any]], model: ColumnElement[Any]) -> Select[Any]:
+    parts = (column.label(name) for name, column in zip(Place._fields, place, strict=True))
+    return select(*parts, model.label("model"), *_OF_ARTIFACT)
 
 
-def _query(filters: Filters) -> tuple[Select[Any], tuple[ColumnElement[Any], ...]]:
-    """Return the filtered join, and the columns of its order."""
-    use = manifest_entry
-    # A build may name one manifest twice, under two names; that is one use.
-    built = (
-        select(build_entry.c.namespace, build_entry.c.build, build_entry.c.manifest, build.c.model)
-        .join(build, (build.c.namespace == build_entry.c.namespace) & (build.c.key == build_entry.c.build))
-        .where(build_entry.c.namespace == filters.namespace)
-        .distinct()
-        .subquery("built")
-    )
-    shape = func.coalesce(use.c.shape, artifact.c.shape)
-    backend = func.coalesce(use.c.backend, artifact.c.backend)
-    columns = {
-        "shape": shape,
-        "submodule_index": use.c.submodule_index,
-        "backend": backend,
-        "model": built.c.model,
-        "target": artifact.c.target,
-        "build": built.c.build,
-        "manifest": use.c.manifest,
-        "scheme": artifact.c.scheme,
-    }
-    query = (
-        select(
-            artifact.c.key.label("artifact"),
-            artifact.c.scheme_key,
-            artifact.c.payload,
-            artifact.c.payload_size,
-            artifact.c.compile_seconds,
-            artifact.c.signer,
-            *(column.label(name) for name, column in columns.items()),
-        )
-        .outerjoin(use, (use.c.namespace == artifact.c.namespace) & (use.c.artifact == artifact.c.key))
-        .outerjoin(built, (built.c.namespace == use.c.namespace) & (built.c.manifest == use.c.manifest))
-        .where(artifact.c.namespace == filters.namespace)
-    )
-    for name, column in columns.items():
-        wanted = getattr(filters, name)
-        if wanted is not None:
-            query = query.where(column == wanted)
+def _filtered(query: Select[Any], wanted: Sequence[_Wanted], filters: Filters) -> Select[Any]:
+    """Add what is wanted of the use, and of the artifact itself."""
+    of_artifact = [(artifact.c.target, filters.target), (artifact.c.scheme, filters.scheme)]
+    for column, value in (*wanted, *of_artifact):
+        if value is not None:
+            query = query.where(column == value)
     if filters.digest is not None:
-        query = query.where(_has_blob(filters.digest))
-    place = (
-        func.coalesce(built.c.build, ""),
-        func.coalesce(use.c.manifest, ""),
-        func.coalesce(use.c.submodule_index, -1),
-        shape,
-        backend,
-        artifact.c.key,
-    )
-    return query, place
-
-
-def _has_blob(digest: str) -> ColumnElement[bool]:
-    return (
-        select(artifact_blob.c.position)
-        .where(artifact_blob.c.namespace == artifact.c.namespace, artifact_blob.c.artifact == artifact.c.key)
-        .where(artifact_blob.c.digest == digest)
-        .exists()
-    )
+        having = select(artifact_blob.c.artifact).where(artifact_blob.c.digest == filters.digest)
+        query = query.where(artifact.c.key.in_(having.where(artifact_blob.c.namespace == filters.namespace)))
+    return query

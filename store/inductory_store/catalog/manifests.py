@@ -7,10 +7,10 @@ from collections.abc import Collection
 from inductory_client.contract import wire
 from inductory_client.contract.manifest import Manifest
 from inductory_client.contract.shape import shape_text
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, update
 
 from .insert import IN_MAX, insert_all, insert_first
-from .tables import manifest, manifest_blob, manifest_entry
+from .tables import artifact, manifest, manifest_blob, manifest_entry
 
 
 def add_manifest(connection: Connection, namespace: str, value: Manifest, now: float) -> bool:
@@ -29,6 +29,7 @@ def add_manifest(connection: Connection, namespace: str, value: Manifest, now: f
         return False
     insert_all(connection, manifest_entry, _entry_rows(namespace, str(row["id"]), value))
     insert_all(connection, manifest_blob, _blob_rows(namespace, str(row["id"]), value))
+    _mark_used(connection, namespace, str(row["id"]))
     return True
 
 
@@ -49,6 +50,15 @@ def known_manifests(connection: Connection, namespace: str, ids: Collection[str]
     for start in range(0, len(wanted), IN_MAX):
         found.update(connection.scalars(query.where(manifest.c.id.in_(wanted[start : start + IN_MAX]))))
     return found
+
+
+def _mark_used(connection: Connection, namespace: str, manifest_id: str) -> None:
+    """Note of a manifest's artifacts that one names them."""
+    named = select(manifest_entry.c.artifact).where(
+        manifest_entry.c.namespace == namespace, manifest_entry.c.manifest == manifest_id
+    )
+    unused = (artifact.c.namespace == namespace, ~artifact.c.used, artifact.c.key.in_(named))
+    connection.execute(update(artifact).where(*unused).values(used=True))
 
 
 def _entry_rows(namespace: str, manifest_id: str, value: Manifest) -> list[dict[str, object]]:

@@ -18,6 +18,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    false,
 )
 
 metadata = MetaData(
@@ -76,13 +77,18 @@ artifact = Table(
     Column("payload_size", Integer, nullable=False),
     Column("reproduced", Integer, nullable=False, server_default="0"),
     Column("different", Integer, nullable=False, server_default="0"),
+    Column("used", Boolean, nullable=False, server_default=false()),
     Column("created_at", Double, nullable=False),
     Column("record", LargeBinary, nullable=False),
     Index(None, "namespace", "graph_digest", "created_at"),
+    Index(None, "namespace", "used", "shape", "backend", "key"),
     Index(None, "target"),
     Index(None, "payload"),
 )
-"""One a key: the first writer's. Later ones are counted as reproduced or different."""
+"""One a key: the first writer's. Later ones are counted as reproduced or different.
+
+`used` once a manifest names it: the lookup's order has those that none names in front.
+"""
 
 artifact_blob = Table(
     "artifact_blob",
@@ -108,17 +114,20 @@ manifest = Table(
     Column("graph_digest", DIGEST, nullable=False),
     Column("guards_digest", DIGEST, nullable=False),
     Column("submodules", Integer, nullable=False),
+    Column("built", Boolean, nullable=False, server_default=false()),
     Column("created_at", Double, nullable=False),
     Column("record", LargeBinary, nullable=False),
+    Index(None, "namespace", "built", "id"),
 )
+"""`built` once a build names it."""
 
 manifest_entry = Table(
     "manifest_entry",
     metadata,
     Column("namespace", NAMESPACE, primary_key=True),
     Column("manifest", DIGEST, primary_key=True),
-    Column("shape", String(64), primary_key=True),
     Column("submodule_index", Integer, primary_key=True, autoincrement=False),
+    Column("shape", String(64), primary_key=True),
     Column("backend", String(64), primary_key=True),
     Column("artifact", DIGEST, nullable=False),
     ForeignKeyConstraint(["namespace", "manifest"], ["manifest.namespace", "manifest.id"]),
@@ -172,6 +181,7 @@ build_entry = Table(
     ForeignKeyConstraint(["namespace", "build"], ["build.namespace", "build.key"]),
     ForeignKeyConstraint(["namespace", "manifest"], ["manifest.namespace", "manifest.id"]),
     Index(None, "namespace", "manifest"),
+    Index(None, "namespace", "build", "manifest", "name"),
 )
 
 event_minute = Table(

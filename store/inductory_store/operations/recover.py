@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+
 from inductory_client.contract.errors import InductoryError, NotFound
 
 from inductory_store.blobs.unpacking import verified
