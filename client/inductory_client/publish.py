@@ -120,8 +120,8 @@ class Publisher:
     def keep(self, publication: Publication) -> tuple[Artifact, ...]:
         """Sign the artifacts and put them into the local CAS, whole, with the manifest and build.
 
-        What a load doesn't read is kept too, so that `inductory push` can send all of it after an outage. Only
-        a folder that another program wrote isn't kept: it can be pushed again from where it lies.
+        What a load doesn't read is kept too, so that `inductory push` can send all of it after an outage.
+        Only a folder that another program wrote isn't kept: it can be pushed again from where it lies.
         """
         artifacts = tuple(self._sign(draft) for draft in publication.artifacts)
         for draft, artifact in zip(publication.artifacts, artifacts, strict=True):

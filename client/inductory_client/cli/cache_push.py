@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 from msgspec import Struct
 
 from inductory_client.cas import LocalCas
-from inductory_client.contract.build import Build
 from inductory_client.contract.errors import ArtifactMissing, BlobMissing, InductoryError
 from inductory_client.contract.manifest import Manifest
 from inductory_client.contract.wire import BATCH_MAX, Artifact, ArtifactWanted, Resolve
 from inductory_client.transport import HttpStore
 
 from .store_access import blob_deadline
+
+T = TypeVar("T")
 
 
 class Refusal(Struct, frozen=True):
@@ -60,13 +62,13 @@ class CachePush:
         self._blob_bytes = 0
 
     def run(self) -> CachePushReport:
-        """Send everything. What the store doesn't take costs only itself; raises what stands for an outage."""
+        """Send everything. What the store refuses costs only itself. Raises what stands for an outage."""
         self._store.ready()
         artifacts = list(self._cas.artifacts())
         unknown = list(self._unknown(artifacts))
         for count, artifact in enumerate(unknown, 1):
             self._progress(f"artifact {count} of {len(unknown)}")
-            self._sent += self._try(artifact.key, lambda artifact=artifact: self._send(artifact))
+            self._sent += self._try(self._send, artifact, artifact.key)
         self._send_names()
         return CachePushReport(
             artifacts=len(artifacts),
@@ -101,16 +103,15 @@ class CachePush:
             self._progress(f"manifest {len(self._manifests) + 1}")
             if manifest is not None and not self._has_manifest(manifest):
                 continue
-            if build is not None and self._try(build.key, lambda build=build: self._send_build(build)):
+            if build is not None and self._try(self._store.put_build, build, build.key):
                 self._builds.add(build.key)
 
     def _has_manifest(self, manifest: Manifest) -> bool:
         """Whether the store has it now."""
-        if manifest.id not in self._manifests and self._try(
-            manifest.id, lambda: self._send_manifest(manifest)
-        ):
-            self._manifests.add(manifest.id)
-        return manifest.id in self._manifests
+        name = manifest.id
+        if name not in self._manifests and self._try(self._send_manifest, manifest, name):
+            self._manifests.add(name)
+        return name in self._manifests
 
     def _send(self, artifact: Artifact) -> None:
         self._send_blobs(each.digest for each in artifact.subject.descriptors)
@@ -119,9 +120,6 @@ class CachePush:
     def _send_manifest(self, manifest: Manifest) -> None:
         self._send_blobs(each.digest for each in (*manifest.documents, *manifest.files))
         self._store.put_manifest(manifest)
-
-    def _send_build(self, build: Build) -> None:
-        self._store.put_build(build)
 
     def _send_blobs(self, digests: Iterable[str]) -> None:
         """Send the blobs that the store lacks: all of them, or none. Raises BlobMissing."""
@@ -134,10 +132,10 @@ class CachePush:
             self._blob_bytes += self._store.put_blob(digest, data, blob_deadline(len(data)))
             self._blobs_sent += 1
 
-    def _try(self, name: str, send: Callable[[], None]) -> bool:
+    def _try(self, send: Callable[[T], object], item: T, name: str) -> bool:
         """Whether it was sent. What isn't whole is counted, what is refused is listed."""
         try:
-            send()
+            send(item)
         except (ArtifactMissing, BlobMissing):
             self._incomplete += 1
             return False
