@@ -52,7 +52,7 @@ def examples() -> dict[type[Any], Any]:
             misses=(wire.Miss(key=other, nearest=wire.Nearest(key=artifact.key, differences=(difference,))),),
             blobs={digest_of(_PAYLOAD): pack(_PAYLOAD)},
         ),
-        wire.Published(key=artifact.key, outcome="created"),
+        wire.Published(key=artifact.key, outcome="created", signer=artifact.signature.signer),
         wire.ManifestStored(id=manifest.id, created=True),
         wire.BuildStored(key=build.key, created=True, entries=len(build.entries)),
         wire.LookupPage(entries=(_lookup_entry(artifact, manifest, build),), next=None),

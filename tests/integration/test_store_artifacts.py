@@ -39,7 +39,8 @@ def test_publish_and_read_back(talk: Talk) -> None:
     talk.put_blob(b"source")
     answer = talk.put_artifact(value)
     assert answer.status_code == 201
-    assert outcome(answer) == wire.Published(key=value.key, outcome="created")
+    signer = value.signature.signer
+    assert outcome(answer) == wire.Published(key=value.key, outcome="created", signer=signer)
     read = talk.http.get(f"/v1/artifacts/{value.key}")
     assert wire.decode(read.content, Artifact) == value
 
@@ -60,6 +61,15 @@ def test_the_first_writer_wins_and_later_ones_are_compared(talk: Talk) -> None:
     assert outcome(other).outcome == "different"
     assert outcome(other).differences == (first.subject.descriptors[0].media_type,)
     assert wire.decode(talk.http.get(f"/v1/artifacts/{first.key}").content, Artifact) == first
+
+
+def test_a_later_publisher_is_told_whose_artifact_is_kept(talk: Talk) -> None:
+    """Its own machines may trust its key alone, and would be refused what the store has."""
+    first = talk.publish(b"payload")
+    later = artifact(first.subject.descriptors, key=Ed25519PrivateKey.generate())
+    told = outcome(talk.put_artifact(later))
+    assert (told.outcome, told.signer) == ("reproduced", first.signature.signer)
+    assert told.signer != later.signature.signer
 
 
 def test_namespaces_do_not_see_each_other(talk: Talk) -> None:

@@ -35,7 +35,7 @@ MESSAGES: list[Any] = [
         ),
         blobs={DIGEST: b"\x00\xff"},
     ),
-    wire.Published(key=DIGEST, outcome="different", differences=("payload",)),
+    wire.Published(key=DIGEST, outcome="different", signer=DIGEST, differences=("payload",)),
     wire.ManifestStored(id=DIGEST, created=True),
     wire.BuildStored(key=DIGEST, created=False, entries=2),
     wire.Events(events=(wire.Event(kind="hit", at=1.5),)),

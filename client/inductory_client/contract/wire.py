@@ -114,6 +114,8 @@ class Published(Message, frozen=True):
 
     key: Digest
     outcome: Literal["created", "reproduced", "different"]
+    signer: Digest
+    """Of the artifact that is kept: whoever doesn't trust it will be refused what the store now has."""
     differences: tuple[str, ...] = ()
     """Names or media types of the descriptors that differ from the first writer's."""
 

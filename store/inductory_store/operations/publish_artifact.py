@@ -40,14 +40,20 @@ def publish_artifact(store: Store, namespace: str, key: str, value: Artifact) ->
         there = artifact_records(connection, namespace, [key], bytes_max=wire.MESSAGE_BYTES_MAX).get(key)
         if there is None and known_artifacts(connection, namespace, [key]):
             replace_artifact(connection, namespace, value, store.clock())
-            return Published(key=key, outcome="created")
+            return Published(key=key, outcome="created", signer=signer)
         if there is None and add_artifact(connection, namespace, value, store.clock()):
-            return Published(key=key, outcome="created")
+            return Published(key=key, outcome="created", signer=signer)
         first = there or artifact_records(connection, namespace, [key], bytes_max=wire.MESSAGE_BYTES_MAX)[key]
-        differing = differences(wire.decode(first, Artifact).subject, value.subject)
+        kept = wire.decode(first, Artifact)
+        differing = differences(kept.subject, value.subject)
         if first != wire.encode(value):
             count_again(connection, namespace, key, equal=not differing)
-    return Published(key=key, outcome="different" if differing else "reproduced", differences=differing)
+    return Published(
+        key=key,
+        outcome="different" if differing else "reproduced",
+        signer=kept.signature.signer,
+        differences=differing,
+    )
 
 
 def differences(first: Subject, second: Subject) -> tuple[str, ...]:
