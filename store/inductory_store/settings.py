@@ -42,7 +42,7 @@ class StoreSettings:
     inline_bytes_total_max: int = 8 << 20
     """Most packed bytes that travel inside one answer to `artifacts:resolve`."""
     signers: tuple[str, ...] = ()
-    """Digests of the public keys that may publish; empty for anyone with a valid signature."""
+    """Digests of the public keys whose artifacts are taken; empty for any with a valid signature."""
     event_days: int = 30
     """How long the minutes of events are kept."""
     uploads_max: int = 16
@@ -92,6 +92,11 @@ class StoreSettings:
 
 def _parse(name: str, text: str) -> Any:
     _check_name(name)
+    if name == "port" and "://" in text:
+        raise BadSettings(
+            f"{PREFIX}PORT={text!r} is what Kubernetes tells of a Service named inductory-store: set "
+            "enableServiceLinks: false for this pod, or give the Service another name"
+        )
     try:
         return _READERS.get(name, str)(text)
     except ValueError as error:

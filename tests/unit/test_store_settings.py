@@ -37,6 +37,7 @@ def test_the_environment_and_what_wins_over_it() -> None:
     [
         ({"INDUCTORY_STORE_DATADIR": "/x"}, "did you mean data_dir"),
         ({"INDUCTORY_STORE_PORT": "http"}, "not a number"),
+        ({"INDUCTORY_STORE_PORT": "tcp://10.0.0.1:8765"}, "enableServiceLinks: false"),
         ({"INDUCTORY_STORE_PORT": "70000"}, "port must be"),
         ({"INDUCTORY_STORE_BLOB_BYTES_MAX": "0"}, "blob_bytes_max must be"),
         ({"INDUCTORY_STORE_SIGNERS": "alice"}, "'alice' is not a signer"),
