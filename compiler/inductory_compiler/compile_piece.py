@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import shutil
 import tempfile
 import threading
@@ -48,7 +49,12 @@ def compile_form(form: Form, options: dict[str, Any] | None = None) -> CompiledP
     """
     started = time.perf_counter()
     # One at a time: the folder of Inductor's files is a setting of the whole process.
-    with _COMPILING, torch_private.compile_cache(_private_folder()), torch.no_grad():
+    with (
+        _COMPILING,
+        torch_private.compile_cache(_private_folder()),
+        torch_private.kept_autocast(),
+        torch.no_grad(),
+    ):
         rebuilt = rebuild(form)
         before = len(torch_private.guards_of(rebuilt.env))
         recorder = _NativeRecorder()
@@ -109,5 +115,20 @@ class _NativeRecorder:
 def _private_folder() -> str:
     """Return the folder that Inductor compiles in: this process's alone, fresh, removed at exit."""
     folder = tempfile.mkdtemp(prefix="inductory-compile-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    atexit.register(_remove, folder, os.getpid())
     return folder
+
+
+def _remove(folder: str, owner: int) -> None:
+    if os.getpid() == owner:  # and not a child that was forked and ends
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _begin_in_child() -> None:
+    """Give a forked child a folder and a lock of its own: the parent's may be in use, or held."""
+    global _COMPILING
+    _COMPILING = threading.Lock()
+    _private_folder.cache_clear()
+
+
+os.register_at_fork(after_in_child=_begin_in_child)

@@ -136,10 +136,10 @@ def test_the_least_recently_used_go_first_and_the_bound_holds(tmp_path: Path) ->
         digests.append(put(cas, n.to_bytes(2, "big") * (blob_bytes // 2)))
         os.utime(path_of(cas, digests[-1]), (n, n))
         assert cas.get(digests[0]) is not None, "used all the time, so never evicted"
-        assert cas.scan().bytes <= cas.bytes_max
+        assert cas.scan().read_bytes <= cas.bytes_max
     assert cas.get(digests[-1]) is not None
     assert cas.get(digests[1]) is None
-    assert cas.scan().bytes >= cas.bytes_max * 0.8
+    assert cas.scan().read_bytes >= cas.bytes_max * 0.8
 
 
 def test_a_blob_larger_than_the_cache_is_not_kept(tmp_path: Path) -> None:

@@ -244,13 +244,13 @@ def returns_bare(module: torch.fx.GraphModule) -> bool:
 def shape_of(form: Form, fixed: int | None) -> Shape:
     """Return the shape that a form is compiled for; `fixed` is the size of a graph that has no symbols.
 
-    One symbol: its range. Several, or none in a graph that has some: any (their ranges are in the graph
-    digest).
+    One symbol of a size: its range. Several, or none in a graph that has some: any (their ranges are in the
+    graph digest).
     """
     symbols = form["symbols"]
     if len(symbols) == 1:
         low, high = symbols[0]["range"]
-        return low, high
+        return None if low is None or low < 0 else (low, high)
     return None if symbols else fixed
 
 

@@ -95,7 +95,7 @@ def capture(
 
 def _piece(part: Part, fixed: int | None, fingerprint: str, options: dict[str, str]) -> Piece:
     inputs = part.inputs()
-    refuse_aliased_mutation(part.module, inputs)
+    refuse_aliased_mutation(inputs)
     canonical = canonicalise(part.module, inputs)
     shape = shape_of(canonical.form, fixed)
     key = artifact_key(

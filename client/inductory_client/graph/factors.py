@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from inductory_client.contract.digest import digest_of
 from inductory_client.contract.target import Target
 
 from . import torch_private
@@ -97,7 +98,10 @@ def _modes() -> dict[str, str]:
 
 
 def _configuration() -> dict[str, str]:
-    changed = {name: _text(value) for name, value in torch_private.config_differences().items()}
+    settings, defaults = torch_private.configuration(), torch_private.configured_defaults()
+    changed = {name: _text(value) for name, value in settings.items() if value != defaults[name]}
+    # The digest decides; the differences are there to explain a miss, as far as torch knows them.
+    changed["configuration"] = digest_of(json.dumps(settings, sort_keys=True, default=_text).encode())
     for name, custom_pass in torch_private.custom_passes().items():
         changed[f"pass.{name}"] = _pass_uuid(name, custom_pass)
     return changed

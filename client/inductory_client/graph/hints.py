@@ -35,7 +35,7 @@ _ATTEMPTS = (
 
 
 def choose_hints(
-    symbols: Sequence[sympy.Symbol], ranges: Sequence[tuple[int, int | None]], guards: Sequence[Any]
+    symbols: Sequence[sympy.Symbol], ranges: Sequence[tuple[int | None, int | None]], guards: Sequence[Any]
 ) -> list[int]:
     """Return a hint for each symbol, within its range, for which all guards hold. Raises Unsupported if none
     is found.
@@ -49,6 +49,7 @@ def choose_hints(
     raise Unsupported(f"no canonical length satisfies the conditions on the dynamic sizes: {conditions}")
 
 
-def _clamp(hint: int, interval: tuple[int, int | None]) -> int:
+def _clamp(hint: int, interval: tuple[int | None, int | None]) -> int:
     low, high = interval
-    return max(low, hint if high is None else min(hint, high))
+    hint = hint if high is None else min(hint, high)
+    return hint if low is None else max(low, hint)

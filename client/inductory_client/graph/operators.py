@@ -94,10 +94,13 @@ def _name(target: Callable[..., Any]) -> str:
     if len(_NAMES) > _OPS_SEEN_MAX:
         _NAMES.clear()
     if isinstance(target, torch_private.OpOverload):
+        _refuse_traced_into(target)
         return f"op:{target.namespace}::{target.__name__}{_schemas(target.namespace, [target])}"
     if isinstance(target, torch_private.OpOverloadPacket):
         namespace, _, name = torch_private.packet_name(target).partition("::")
         overloads = torch_private.overloads(target)
+        for overload in overloads:
+            _refuse_traced_into(overload)
         return f"packet:{namespace}::{name}{_schemas(namespace, overloads)}"
     allowed = _allowed_functions().get(target)
     if allowed is None:
@@ -108,7 +111,20 @@ def _name(target: Callable[..., Any]) -> str:
 def _schemas(namespace: str, overloads: list[Any]) -> str:
     if namespace in _BUILTIN_NAMESPACES:
         return ""  # torch's own version and sources are factors of the target
-    return "|" + ";".join(sorted(torch_private.op_schema(overload) for overload in overloads))
+    described = (
+        " ".join([torch_private.op_schema(overload), *torch_private.op_tags(overload)])
+        for overload in overloads
+    )
+    return "|" + ";".join(sorted(described))
+
+
+def _refuse_traced_into(op: Any) -> None:
+    """Raise Unsupported for a custom op whose implementation becomes part of the code: its schema, which is
+    what is keyed, doesn't say what that is.
+    """
+    reason = None if op.namespace in _BUILTIN_NAMESPACES else torch_private.traced_into(op)
+    if reason is not None:
+        raise Unsupported(f"the graph calls {op.name()}, which can't be keyed by its schema: {reason}")
 
 
 @functools.cache

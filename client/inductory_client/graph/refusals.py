@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -23,10 +23,14 @@ def refuse_untouchable(module: torch.fx.GraphModule, inputs: Sequence[Any]) -> N
     if env is not None and not all(torch_private.is_backed(env, symbol) for symbol in env.var_to_range):
         raise Unsupported("a size depends on data")
     for node in module.graph.nodes:
+        if isinstance(node.meta.get("example_value"), torch.SymFloat):
+            raise Unsupported("a float varies from call to call (with dynamic=True, each one does)")
         if node.op == "call_function" and torch_private.names_process_group(node.target):
             raise Unsupported(
                 f"the graph calls the collective {node.target}, whose process group would be baked in by name"
             )
+    if torch_private.freezes_weights():
+        raise Unsupported("Inductor is set to freeze weights into the code")
     if not any(node.op in ("call_function", "call_method", "call_module") for node in module.graph.nodes):
         raise Unsupported("the graph computes nothing")
 
@@ -38,35 +42,18 @@ def _wants_gradients(module: torch.fx.GraphModule) -> bool:
     )
 
 
-def refuse_aliased_mutation(module: torch.fx.GraphModule, inputs: Sequence[Any]) -> None:
-    """Raise Unsupported where a piece writes to an input that shares its memory with another one.
+def refuse_aliased_mutation(inputs: Sequence[Any]) -> None:
+    """Raise Unsupported where the graph writes to an input of a piece that shares its memory with another
+    one.
 
-    What is right then depends on how they overlap, which the canonical form doesn't say.
+    What is right then depends on how they overlap, which the canonical form doesn't say. Whether something is
+    written is read off the fake tensors, which Dynamo has run the graph on: names of operations don't tell
+    (`relu(x, inplace=True)`).
     """
-    if not any(True for node in module.graph.nodes for _ in _written(node)):
-        return
-    storages: dict[Any, int] = {}
+    sharing: dict[Any, list[torch.Tensor]] = {}
     for value in inputs:
         if isinstance(value, torch.Tensor):
-            storage = value.untyped_storage()
-            storages[storage] = storages.get(storage, 0) + 1
-    if any(count > 1 for count in storages.values()):
-        raise Unsupported("a piece writes to its inputs, and some of them share memory")
-
-
-_IN_PLACE = frozenset(["setitem", "iadd", "iand", "ifloordiv", "imul", "ior", "isub", "itruediv", "ixor"])
-_IN_PLACE_METHODS = frozenset(f"__{name}__" for name in _IN_PLACE)
-
-
-def _written(node: torch.fx.Node) -> Iterable[torch.fx.Node]:
-    """Yield the nodes whose values `node` may write to."""
-    if node.op == "call_method":
-        name = str(node.target)
-        if name in _IN_PLACE_METHODS or (name.endswith("_") and not name.endswith("__")):
-            yield from node.all_input_nodes[:1]
-    elif node.op == "call_function":
-        name = getattr(node.target, "__name__", "")
-        schema = getattr(node.target, "_schema", None)
-        in_place = name.endswith("_") or name in _IN_PLACE
-        if in_place or "out" in node.kwargs or (schema is not None and schema.is_mutable):
-            yield from node.all_input_nodes
+            sharing.setdefault(value.untyped_storage(), []).append(value)
+    for tensors in sharing.values():
+        if len(tensors) > 1 and any(map(torch_private.was_written, tensors)):
+            raise Unsupported("a piece writes to its inputs, and some of them share memory")

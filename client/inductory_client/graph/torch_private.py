@@ -96,11 +96,16 @@ def expression_of(value: int | torch.SymInt) -> Any:
     return value.node.expr if isinstance(value, torch.SymInt) else value
 
 
-def symbol_range(env: ShapeEnv, symbol: sympy.Symbol) -> tuple[int, int | None]:
-    """Return the least and the greatest value of `symbol`; None where there is no greatest."""
+def hint_of(size: int | torch.SymInt) -> int:
+    """Return a size, or what it was in the call that was captured: unlike `int`, this guards on nothing."""
+    return int(size.node.hint) if isinstance(size, torch.SymInt) else size
+
+
+def symbol_range(env: ShapeEnv, symbol: sympy.Symbol) -> tuple[int | None, int | None]:
+    """Return the least and the greatest value of `symbol`; None where there is none."""
     interval = env.var_to_range[symbol]
     low, high = interval.lower, interval.upper
-    return int(low), None if high is int_oo or not high.is_finite else int(high)
+    return None if low == -int_oo else int(low), None if high == int_oo else int(high)
 
 
 def is_backed(env: ShapeEnv, symbol: sympy.Symbol) -> bool:
@@ -188,6 +193,29 @@ def _takes_process_group(op: OpOverload) -> bool:
     )
 
 
+def traced_into(op: OpOverload) -> str | None:
+    """Return why compiling takes an operator apart, so that its schema doesn't say what the code will be, or
+    None.
+    """
+    from torch._inductor.decomposition import decompositions
+    from torch._library import simple_registry
+    from torch._subclasses.functional_tensor import FunctionalTensorMode
+
+    if torch._C._dispatch_has_kernel_for_dispatch_key(op.name(), "CompositeImplicitAutograd"):
+        return "it is made of other operations"
+    if op in decompositions or op.has_kernel_for_dispatch_key(torch._C.DispatchKey.Python):
+        return "a decomposition of it is registered"
+    rules = simple_registry.singleton.find(op.name().partition(".")[0]).torch_dispatch_rules
+    if rules.find(FunctionalTensorMode) is not None:
+        return "it is a Triton operator, whose kernel is compiled into the code"
+    return None
+
+
+def op_tags(op: OpOverload) -> list[str]:
+    """Return the operator's tags; some decide the layouts that it is given."""
+    return sorted(tag.name for tag in op.tags)
+
+
 def names_process_group(target: Any) -> bool:
     """Whether `target` is an operator that is told by name which process group it works on."""
     if isinstance(target, OpOverloadPacket):
@@ -199,9 +227,43 @@ def enables_gradients(target: Any, arguments: Sequence[Any]) -> bool:
     return target is torch._C._set_grad_enabled and bool(arguments) and arguments[0] is True
 
 
+@contextlib.contextmanager
+def kept_autocast() -> Iterator[None]:
+    """Put autocast back as it was, however the block ends.
+
+    Graphs that switch it run for real on fake tensors; one that fails halfway would leave it on for whatever
+    is compiled next.
+    """
+    devices = [(name, torch.is_autocast_enabled(name), torch.get_autocast_dtype(name)) for name in _AUTOCAST]
+    cache, depth = torch.is_autocast_cache_enabled(), _autocast_depth()
+    try:
+        yield
+    finally:
+        for device, enabled, dtype in devices:
+            torch.set_autocast_enabled(device, enabled)
+            torch.set_autocast_dtype(device, dtype)
+        torch.set_autocast_cache_enabled(cache)
+        for _ in range(_autocast_depth() - depth):
+            torch.autocast_decrement_nesting()
+
+
+_AUTOCAST = ("cpu", "cuda")
+
+
+def _autocast_depth() -> int:
+    depth = torch.autocast_increment_nesting()
+    torch.autocast_decrement_nesting()
+    return int(depth)
+
+
 def higher_order_op_name(target: Any) -> str | None:
     """Return the name of a higher-order operator, or None."""
     return str(target.name()) if isinstance(target, torch._ops.HigherOrderOperator) else None
+
+
+def was_written(value: torch.Tensor) -> bool:
+    """Whether a fake tensor was written to since it was made; so be it where that isn't counted."""
+    return value.is_inference() or value._version > 0
 
 
 def wraps_plain(value: torch.Tensor) -> bool:
@@ -222,35 +284,48 @@ def torch_key() -> str:
     return key().hex()
 
 
-# Settings of caches and checks: they change how code is found, and not what it is.
+# Settings of caches, checks and messages: they change how code is found, and not what it is.
 _HARMLESS = frozenset({"inductor.cpp.vec_isa_ok", "inductor.cpp_cache_precompile_headers",
                        "functorch.bundled_autograd_cache", "functorch.enable_autograd_cache",
                        "functorch.strict_autograd_cache", "inductor.force_disable_caches",
-                       "inductor.bundle_triton_into_fx_graph_cache"})  # fmt: skip
+                       "inductor.bundle_triton_into_fx_graph_cache", "inductor.developer_warnings",
+                       "inductor.verbose_progress", "inductor._profile_var"})  # fmt: skip
 
 
-def config_differences() -> dict[str, Any]:
-    """Return the configuration of Inductor, functorch and Dynamo that differs from the default, by dotted
-    name.
+def configuration() -> dict[str, Any]:
+    """Return every setting of Inductor and functorch that may decide code, by dotted name.
 
-    Settings that torch itself leaves out of its cache keys (paths, thread counts of the compiler) are left
-    out here.
+    All of them, and not only what differs from the default: for settings that an environment variable gives
+    (CPP_WRAPPER, FREEZING and some 190 more), that variable *is* the default. Settings that torch itself
+    leaves out of its cache keys (paths, thread counts of the compiler) are left out here.
     """
-    import torch._dynamo.config
     import torch._functorch.config
     import torch._inductor.config
 
-    found: dict[str, Any] = {}
-    for name, module in (("inductor", torch._inductor.config), ("functorch", torch._functorch.config)):
-        for key, value in module.save_config_portable().items():
-            entry = module._config[key]
-            if value != entry.default and f"{name}.{key}" not in _HARMLESS:
-                found[f"{name}.{key}"] = value
-    dynamo = torch._dynamo.config
-    for key in ("specialize_float", "assume_static_by_default", "capture_scalar_outputs", "specialize_int"):
-        if getattr(dynamo, key, None) != dynamo._config[key].default:
-            found[f"dynamo.{key}"] = getattr(dynamo, key)
-    return found
+    modules = (("inductor", torch._inductor.config), ("functorch", torch._functorch.config))
+    return {
+        f"{name}.{key}": value
+        for name, module in modules
+        for key, value in module.save_config_portable(ignore_private_configs=False).items()
+        if f"{name}.{key}" not in _HARMLESS and "_config_" not in key and not key.startswith("_save_")
+    }
+
+
+def configured_defaults() -> dict[str, Any]:
+    """Return the defaults of `configuration`, with the environment variables that were set at import."""
+    import torch._functorch.config
+    import torch._inductor.config
+
+    modules = (("inductor", torch._inductor.config), ("functorch", torch._functorch.config))
+    return {
+        f"{name}.{key}": entry.default for name, module in modules for key, entry in module._config.items()
+    }
+
+
+def freezes_weights() -> bool:
+    import torch._inductor.config
+
+    return bool(torch._inductor.config.freezing)
 
 
 def fills_uninitialised_memory() -> bool:
@@ -264,7 +339,7 @@ def custom_passes() -> dict[str, Any]:
 
     names = ("post_grad_custom_pre_pass", "post_grad_custom_post_pass", "joint_custom_pre_pass",
              "joint_custom_post_pass", "pre_grad_custom_pass", "_pre_fusion_custom_pass",
-             "custom_partitioner_fn")  # fmt: skip
+             "_post_fusion_custom_pass", "custom_partitioner_fn")  # fmt: skip
     return {name: getattr(config, name) for name in names if getattr(config, name, None) is not None}
 
 
@@ -286,22 +361,31 @@ def triton_key() -> str:
 
 
 def fake_inputs(
-    symbols: Sequence[tuple[str, int, int | None, int]],
+    symbols: Sequence[tuple[str, int | None, int | None, int]],
 ) -> tuple[FakeTensorMode, dict[str, sympy.Symbol], Callable[[Any], Any]]:
     """Make a world for a graph to be compiled in.
 
-    `symbols` are (name, least, greatest or None, hint). Returns the fake mode, the symbols by name, and a
-    function that turns an expression over them into a size.
+    `symbols` are (name, least or None, greatest or None, hint). Returns the fake mode, the symbols by name,
+    and a function that turns an expression over them into a size.
     """
     env = ShapeEnv()
     mode = FakeTensorMode(shape_env=env, allow_non_fake_inputs=True)
     named: dict[str, sympy.Symbol] = {}
     for name, low, high, hint in symbols:
         source = ConstantSource(name)
-        symbol = env.create_symbol(hint, source=source, dynamic_dim=DimDynamic.DYNAMIC, constraint_dim=None)
+        symbol = env.create_symbol(
+            hint,
+            source=source,
+            dynamic_dim=DimDynamic.DYNAMIC,
+            constraint_dim=None,
+            positive=True if low is not None and low > 0 else None,
+            do_not_specialize_zero_one=True,
+        )
         if not isinstance(symbol, sympy.Symbol):
             raise ValueError(f"{name} can't be dynamic with the hint {hint}")
-        env.var_to_range[symbol] = ValueRanges(low, int_oo if high is None else high)
+        env.var_to_range[symbol] = ValueRanges(
+            -int_oo if low is None else low, int_oo if high is None else high
+        )
         env.create_symintnode(symbol, hint=hint, source=source)
         named[name] = symbol
 
@@ -326,7 +410,7 @@ def propagate(module: torch.fx.GraphModule, inputs: Sequence[Any], mode: FakeTen
             return value
 
     # Without the dispatcher, operations made of others (linear, in torch 2.11) can't take symbolic sizes.
-    with mode, torch.no_grad(), enable_python_dispatcher():
+    with mode, torch.no_grad(), enable_python_dispatcher(), kept_autocast():
         Propagate(module).run(*inputs)
 
 
@@ -358,13 +442,6 @@ def compile_entry(
         return artifact, serialize()
 
 
-def kernels_of_other_graphs() -> int:
-    """Return how many Triton kernels of the user's are in torch's process-wide table."""
-    from torch._higher_order_ops.triton_kernel_wrap import kernel_side_table
-
-    return len(kernel_side_table.id_to_kernel)
-
-
 @contextlib.contextmanager
 def compile_cache(folder: str) -> Iterator[None]:
     """Have Inductor keep its files in `folder`, and look nowhere else for what it compiled before.
@@ -380,8 +457,14 @@ def compile_cache(folder: str) -> Iterator[None]:
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder
     try:
         with (
-            config.patch({"fx_graph_remote_cache": False}),
-            torch._functorch.config.patch({"enable_remote_autograd_cache": False}),
+            # torch makes nothing that can be saved where its caches are off, and remote ones are others'
+            # business.
+            config.patch(
+                {"fx_graph_cache": True, "force_disable_caches": False, "fx_graph_remote_cache": False}
+            ),
+            torch._functorch.config.patch(
+                {"enable_autograd_cache": True, "enable_remote_autograd_cache": False}
+            ),
         ):
             yield
     finally:
@@ -406,7 +489,14 @@ def check_signatures() -> None:
 
     expected: dict[Callable[..., Any], tuple[str, ...]] = {
         standalone_compile: ("gm", "example_inputs", "dynamic_shapes", "options", "aot"),
-        ShapeEnv.create_symbol: ("val", "source", "dynamic_dim", "constraint_dim"),
+        ShapeEnv.create_symbol: (
+            "val",
+            "source",
+            "dynamic_dim",
+            "constraint_dim",
+            "positive",
+            "do_not_specialize_zero_one",
+        ),
         ShapeEnv.create_symintnode: ("sym", "hint", "source"),
         BundledAOTAutogradResult.wrap_post_compile: ("args", "aot_config", "fx_config"),
         CompiledFxGraph.after_deserialization: ("constants",),

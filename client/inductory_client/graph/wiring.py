@@ -7,6 +7,7 @@ from typing import Any
 
 from . import torch_private
 from .canonical import returns_bare
+from .layout import keep_layout
 from .load import LoadedPiece
 from .split import Part, Split
 from .torch_stock import stock_compile
@@ -43,4 +44,4 @@ def _attention(part: Part) -> Callable[..., Any]:
     targets = (node.target for node in part.module.graph.nodes if node.op == "call_function")
     if any(torch_private.higher_order_op_name(target) is not None for target in targets):
         return stock_compile(part.module, part.inputs(), {})  # type: ignore[no-any-return]
-    return part.module.forward
+    return keep_layout(part.module)
