@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 
 import pytest
-from inductory_client.contract.blob import pack, unpack
+from inductory_client.contract.blob import pack, packed_bytes_max, unpack
 from inductory_client.contract.digest import digest_of
 from inductory_client.contract.errors import Corrupt, DigestMismatch, InductoryError, SizeMismatch
-from inductory_store.blobs.unpacking import Unpacking, packed_bytes_max, packed_from, unpacked, verified
+from inductory_store.blobs.unpacking import Unpacking, packed_from, unpacked, verified
 
 DATA = random.Random(7).randbytes(300_000)
 DIGEST = digest_of(DATA)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import msgspec
 from msgspec import Meta, Struct
 
 from .canonical_json import digest_of_json
 from .descriptor import Descriptor
 from .digest import Digest
+from .errors import Malformed
 from .target import Target
 
 BUILD_VERSION = 1
@@ -16,6 +18,16 @@ BUILD_VERSION = 1
 Namespace = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[a-z0-9][a-z0-9._-]*$(?!\n)")]
 Component = Annotated[str, Meta(max_length=128, pattern=r"^[A-Za-z0-9._/-]*$(?!\n)")]
 DEFAULT_NAMESPACE = "default"
+
+
+def check_namespace(text: str) -> str:
+    """Return `text` if it is a namespace. Raises Malformed."""
+    try:
+        return msgspec.convert(text, Namespace)
+    except msgspec.ValidationError:
+        raise Malformed(
+            "a namespace has 1 to 64 of a-z, 0-9, . _ - and begins with a letter or digit"
+        ) from None
 
 
 class BuildEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -6,7 +6,7 @@ import hashlib
 import sys
 from collections.abc import Iterable, Iterator
 
-from inductory_client.contract.blob import ZSTD_LEVEL
+from inductory_client.contract.blob import ZSTD_LEVEL, packed_bytes_max
 from inductory_client.contract.errors import Corrupt, DigestMismatch, SizeMismatch, TooLarge
 
 if sys.version_info >= (3, 14):
@@ -15,11 +15,6 @@ else:
     from backports import zstd
 
 CHUNK_BYTES = 256 << 10
-
-
-def packed_bytes_max(size: int) -> int:
-    """Return the most bytes that an honest zstd frame of `size` bytes has."""
-    return size + size // 128 + 512
 
 
 class Unpacking:

@@ -12,8 +12,9 @@ from inductory_client.contract.errors import TooLarge
 from inductory_client.contract.shape import shape_text
 from sqlalchemy import ColumnElement, Connection, delete, func, select, update
 
+from .batches import among
 from .blobs import READY
-from .insert import IN_MAX, insert_all, insert_first, insert_or_replace
+from .insert import insert_all, insert_first, insert_or_replace
 from .tables import artifact, artifact_blob, blob
 from .targets import add_target
 
@@ -38,11 +39,10 @@ def artifact_records(
 
     Raises TooLarge as soon as they are more than `bytes_max` bytes together.
     """
-    wanted = sorted(set(keys))
     query = select(artifact.c.key, artifact.c.record).where(artifact.c.namespace == namespace, _is_whole())
     found: dict[str, bytes] = {}
-    for start in range(0, len(wanted), IN_MAX):
-        rows = connection.execute(query.where(artifact.c.key.in_(wanted[start : start + IN_MAX])))
+    for portion in among(artifact.c.key, keys):
+        rows = connection.execute(query.where(portion))
         for row in rows.yield_per(RECORDS_AT_ONCE):
             bytes_max -= len(row.record)
             if bytes_max < 0:
@@ -53,11 +53,9 @@ def artifact_records(
 
 def known_artifacts(connection: Connection, namespace: str, keys: Collection[str]) -> set[str]:
     """Return those of `keys` that are published, whole or not."""
-    wanted, found = sorted(set(keys)), set[str]()
     query = select(artifact.c.key).where(artifact.c.namespace == namespace)
-    for start in range(0, len(wanted), IN_MAX):
-        found.update(connection.scalars(query.where(artifact.c.key.in_(wanted[start : start + IN_MAX]))))
-    return found
+    portions = among(artifact.c.key, keys)
+    return {key for portion in portions for key in connection.scalars(query.where(portion))}
 
 
 def nearest_candidates(

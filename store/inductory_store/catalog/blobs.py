@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, select, update
 
-from .insert import IN_MAX, insert_or_replace
+from .batches import among
+from .insert import insert_or_replace
 from .tables import blob
 
 READY = "ready"
@@ -25,15 +26,10 @@ class BlobRow:
 
 def ready_blobs(connection: Connection, digests: Collection[str]) -> dict[str, BlobRow]:
     """Return the rows of those of `digests` whose bytes are there, by digest."""
-    wanted, found = sorted(set(digests)), {}
-    for start in range(0, len(wanted), IN_MAX):
-        rows = connection.execute(
-            select(blob.c.digest, blob.c.size, blob.c.packed_size)
-            .where(blob.c.digest.in_(wanted[start : start + IN_MAX]))
-            .where(blob.c.state == READY)
-        )
-        found.update({row.digest: BlobRow(row.digest, row.size, row.packed_size) for row in rows})
-    return found
+    query = select(blob.c.digest, blob.c.size, blob.c.packed_size).where(blob.c.state == READY)
+    portions = among(blob.c.digest, digests)
+    rows = (row for portion in portions for row in connection.execute(query.where(portion)))
+    return {row.digest: BlobRow(row.digest, row.size, row.packed_size) for row in rows}
 
 
 def has_blobs(connection: Connection) -> bool:

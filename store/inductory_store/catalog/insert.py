@@ -10,9 +10,6 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 Row = Mapping[str, Any]
 
-IN_MAX = 10_000
-"""Most values in one IN (...): SQLite takes 32766 parameters a statement."""
-
 
 def insert_all(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
     """Insert `rows`, none of which is there."""

@@ -9,7 +9,8 @@ from inductory_client.contract.manifest import Manifest
 from inductory_client.contract.shape import shape_text
 from sqlalchemy import Connection, select, update
 
-from .insert import IN_MAX, insert_all, insert_first
+from .batches import among
+from .insert import insert_all, insert_first
 from .tables import artifact, manifest, manifest_blob, manifest_entry
 
 
@@ -35,21 +36,16 @@ def add_manifest(connection: Connection, namespace: str, value: Manifest, now: f
 
 def manifests(connection: Connection, namespace: str, ids: Collection[str]) -> dict[str, Manifest]:
     """Return manifests by id."""
-    wanted, found = sorted(set(ids)), {}
     query = select(manifest.c.id, manifest.c.record).where(manifest.c.namespace == namespace)
-    for start in range(0, len(wanted), IN_MAX):
-        for row in connection.execute(query.where(manifest.c.id.in_(wanted[start : start + IN_MAX]))):
-            found[row.id] = wire.decode(row.record, Manifest)
-    return found
+    rows = (row for portion in among(manifest.c.id, ids) for row in connection.execute(query.where(portion)))
+    return {row.id: wire.decode(row.record, Manifest) for row in rows}
 
 
 def known_manifests(connection: Connection, namespace: str, ids: Collection[str]) -> set[str]:
     """Return those of `ids` that are there."""
-    wanted, found = sorted(set(ids)), set[str]()
     query = select(manifest.c.id).where(manifest.c.namespace == namespace)
-    for start in range(0, len(wanted), IN_MAX):
-        found.update(connection.scalars(query.where(manifest.c.id.in_(wanted[start : start + IN_MAX]))))
-    return found
+    portions = among(manifest.c.id, ids)
+    return {found for portion in portions for found in connection.scalars(query.where(portion))}
 
 
 def _mark_used(connection: Connection, namespace: str, manifest_id: str) -> None:

@@ -15,19 +15,17 @@ from inductory_store.operations.publish_artifact import publish_artifact
 from inductory_store.operations.read_artifact import read_artifact
 from inductory_store.operations.resolve import resolve
 
-from .answers import (
+from .answers import answer, received, store_of
+from .documented import gives, takes
+from .query import (
     DEFAULT_NAMESPACE,
     CursorQuery,
     LimitQuery,
     NamespaceQuery,
-    answer,
+    check_namespace,
     digest_of_path,
-    namespace_of,
-    received,
     refuse_unknown,
-    store_of,
 )
-from .documented import gives, takes
 
 router = APIRouter(prefix="/v1", tags=["artifacts"], default_response_class=Response)
 
@@ -39,7 +37,7 @@ Filter = Annotated[str | None, Query(max_length=400)]
 @router.post("/artifacts:resolve", **takes(Resolve), responses=gives(Resolved))
 async def resolve_many(request: Request, namespace: NamespaceQuery = DEFAULT_NAMESPACE) -> Response:
     """Ask for many artifacts at once; small blobs travel along, and misses are explained."""
-    operation = partial(resolve, store_of(request), namespace_of(namespace))
+    operation = partial(resolve, store_of(request), check_namespace(namespace))
     return await received(request, Resolve, operation)
 
 
@@ -62,7 +60,7 @@ def look_up(
     """Look artifacts up by what they are and by who uses them, in pages."""
     refuse_unknown(request, "namespace", "cursor", "limit", *_FILTERS)
     filters = Filters(
-        namespace=namespace_of(namespace),
+        namespace=check_namespace(namespace),
         shape=None if shape is None else shape_text(parse_shape(shape)),
         submodule_index=submodule_index,
         backend=backend,
@@ -79,14 +77,14 @@ def look_up(
 @router.put("/artifacts/{key}", **takes(Artifact), responses=gives(Published, 201, 200))
 async def publish(request: Request, key: str, namespace: NamespaceQuery = DEFAULT_NAMESPACE) -> Response:
     """Publish a signed artifact whose blobs are there. The first writer wins; later ones are compared."""
-    operation = partial(publish_artifact, store_of(request), namespace_of(namespace), digest_of_path(key))
+    operation = partial(publish_artifact, store_of(request), check_namespace(namespace), digest_of_path(key))
     return await received(request, Artifact, operation, _status_of)
 
 
 @router.get("/artifacts/{key}", responses=gives(Artifact))
 def get(request: Request, key: str, namespace: NamespaceQuery = DEFAULT_NAMESPACE) -> Response:
     """Read one artifact, as it was published."""
-    return answer(read_artifact(store_of(request), namespace_of(namespace), digest_of_path(key)))
+    return answer(read_artifact(store_of(request), check_namespace(namespace), digest_of_path(key)))
 
 
 def _status_of(published: Published) -> int:

@@ -18,9 +18,10 @@ from inductory_store.operations.missing_blobs import missing_blobs
 from inductory_store.operations.put_blob import put_blob
 from inductory_store.problems import problem_response
 
-from .answers import digest_of_path, pace_of, received, store_of
+from .answers import pace_of, received, store_of
 from .body import body_chunks, content_length, whole_number
 from .documented import BLOB, gives, takes
+from .query import digest_of_path
 from .ranges import parse_range
 
 router = APIRouter(prefix="/v1", tags=["blobs"], default_response_class=Response)

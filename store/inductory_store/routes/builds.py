@@ -15,20 +15,17 @@ from inductory_store.operations.put_build import put_build
 from inductory_store.operations.read_build import list_builds, read_build
 from inductory_store.operations.read_document import read_document
 
-from .answers import (
+from .answers import answer, created, received, store_of
+from .documented import BUNDLE, TEXT, gives, takes
+from .query import (
     DEFAULT_NAMESPACE,
     CursorQuery,
     LimitQuery,
     NamespaceQuery,
-    answer,
-    created,
+    check_namespace,
     digest_of_path,
-    namespace_of,
-    received,
     refuse_unknown,
-    store_of,
 )
-from .documented import BUNDLE, TEXT, gives, takes
 
 router = APIRouter(prefix="/v1", tags=["builds"], default_response_class=Response)
 
@@ -44,13 +41,13 @@ def list_all(
 ) -> Response:
     """List builds, the newest first, in pages."""
     refuse_unknown(request, "namespace", "cursor", "limit")
-    return answer(list_builds(store_of(request), namespace_of(namespace), cursor, limit))
+    return answer(list_builds(store_of(request), check_namespace(namespace), cursor, limit))
 
 
 @router.put("/builds/{key}", **takes(Build), responses=gives(BuildStored, 201, 200))
 async def put(request: Request, key: str, namespace: NamespaceQuery = DEFAULT_NAMESPACE) -> Response:
     """Publish a build, or more entries of one."""
-    operation = partial(put_build, store_of(request), namespace_of(namespace), digest_of_path(key))
+    operation = partial(put_build, store_of(request), check_namespace(namespace), digest_of_path(key))
     return await received(request, Build, operation, created)
 
 
@@ -68,7 +65,7 @@ def get(
 ) -> Response:
     """Read a build, or the parts list of one of its manifests."""
     refuse_unknown(request, "namespace", "format", "keys", "manifest", "folder")
-    store, namespace, key = store_of(request), namespace_of(namespace), digest_of_path(key)
+    store, namespace, key = store_of(request), check_namespace(namespace), digest_of_path(key)
     if format == "json":
         return answer(read_build(store, namespace, key))
     text = parts_list(store, namespace, key, form=keys, manifest_id=manifest, folder=folder)
@@ -78,7 +75,7 @@ def get(
 @router.get("/builds/{key}/bundle", responses=BUNDLE)
 def bundle(request: Request, key: str, namespace: NamespaceQuery = DEFAULT_NAMESPACE) -> Response:
     """Download everything that a build's start loads, in one stream."""
-    stream = open_bundle(store_of(request), namespace_of(namespace), digest_of_path(key))
+    stream = open_bundle(store_of(request), check_namespace(namespace), digest_of_path(key))
     return StreamingResponse(stream, media_type="application/vnd.inductory.bundle.v1")
 
 
@@ -87,7 +84,7 @@ def document(
     request: Request, key: str, manifest: str, name: str, namespace: NamespaceQuery = DEFAULT_NAMESPACE
 ) -> Response:
     """Read a build's blueprint (`computation_graph.py`) or dispatch (`transformed_code.py`)."""
-    store, namespace = store_of(request), namespace_of(namespace)
+    store, namespace = store_of(request), check_namespace(namespace)
     body, size = read_document(store, namespace, digest_of_path(key), digest_of_path(manifest), name)
     headers = {**_READABLE, "Content-Length": str(size)}
     if isinstance(body, bytes):

@@ -9,8 +9,9 @@ from inductory_client.contract.wire import Events, EventsStored
 
 from inductory_store.operations.record_events import record_events
 
-from .answers import DEFAULT_NAMESPACE, NamespaceQuery, namespace_of, received, store_of
+from .answers import received, store_of
 from .documented import gives, takes
+from .query import DEFAULT_NAMESPACE, NamespaceQuery, check_namespace
 
 router = APIRouter(prefix="/v1", tags=["events"], default_response_class=Response)
 
@@ -18,5 +19,5 @@ router = APIRouter(prefix="/v1", tags=["events"], default_response_class=Respons
 @router.post("/events", **takes(Events), responses=gives(EventsStored))
 async def post(request: Request, namespace: NamespaceQuery = DEFAULT_NAMESPACE) -> Response:
     """Report a batch of events; they are kept as sums by minute."""
-    operation = partial(record_events, store_of(request), namespace_of(namespace))
+    operation = partial(record_events, store_of(request), check_namespace(namespace))
     return await received(request, Events, operation)
