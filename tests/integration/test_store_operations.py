@@ -37,8 +37,9 @@ from inductory_store.operations.record_events import record_events
 from inductory_store.operations.resolve import resolve
 from inductory_store.settings import StoreSettings
 from inductory_store.store import Store
+from msgspec import structs
 from sqlalchemy import event
-from store_messages import TARGET, artifact, build, descriptor, manifest
+from store_messages import TARGET, artifact, build, descriptor, manifest, sign
 
 NOW = 1_800_000_000.0
 
@@ -251,3 +252,21 @@ def test_a_page_of_the_lookup_is_read_along_an_index(store: Store, model: str | 
         for table in metadata.tables:
             assert f"SCAN {table}\n" not in f"{plan}\n"
             assert f"SCAN {table} " not in plan
+
+
+def test_a_build_whose_index_is_too_long_for_a_bundle_is_refused(store: Store) -> None:
+    data = b"payload"
+    put_blob(store, digest_of(data), len(data), [pack(data)], packed=True)
+    values = []
+    for at in range(22):
+        plain = artifact([descriptor(data)], f"graph {at}").subject
+        subject = structs.replace(plain, options={f"option {each}": "v" * 4000 for each in range(200)})
+        whole = structs.replace(artifact([descriptor(data)]), subject=subject, signature=sign(subject))
+        values.append(whole)
+        publish_artifact(store, "default", whole.key, whole)
+    captured = manifest(values)
+    put_manifest(store, "default", captured.id, captured)
+    start = build([captured], "default")
+    put_build(store, "default", start.key, start)
+    with pytest.raises(TooLarge):
+        open_bundle(store, "default", start.key)

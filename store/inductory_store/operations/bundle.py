@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from inductory_client.contract import wire
 from inductory_client.contract.artifact import Artifact
 from inductory_client.contract.blob import pack
-from inductory_client.contract.bundle import MAGIC, BundleIndex, end_header, frame_header
+from inductory_client.contract.bundle import INDEX_BYTES_MAX, MAGIC, BundleIndex, end_header, frame_header
 from inductory_client.contract.descriptor import Descriptor
 from inductory_client.contract.digest import digest_of
-from inductory_client.contract.errors import NotFound
+from inductory_client.contract.errors import NotFound, TooLarge
 from inductory_client.contract.key import SCHEME
 
 from inductory_store.catalog.artifacts import artifact_records
@@ -22,12 +22,16 @@ from .get_blob import read_packed
 
 
 def open_bundle(store: Store, namespace: str, key: str) -> Iterator[bytes]:
-    """Return the bundle of a build. Raises NotFound now, StorageFailed from the iterator for a damaged blob.
+    """Return the bundle of a build.
 
+    Raises NotFound and TooLarge now, and StorageFailed from the iterator for a damaged blob.
     Artifacts whose bytes were lost are left out: whoever reads it compiles them.
     """
     index = _index(store, namespace, key)
-    return _stream(store, index)
+    data = wire.encode(index)
+    if len(data) > INDEX_BYTES_MAX:
+        raise TooLarge("the build is too large for a bundle; ask for its artifacts")
+    return _stream(store, index, data)
 
 
 def _index(store: Store, namespace: str, key: str) -> BundleIndex:
@@ -38,7 +42,7 @@ def _index(store: Store, namespace: str, key: str) -> BundleIndex:
         found = manifests(connection, namespace, [entry.manifest for entry in build.entries])
         ordered = [found[each] for each in dict.fromkeys(entry.manifest for entry in build.entries)]
         keys = list(dict.fromkeys(entry.artifact for manifest in ordered for entry in manifest.entries))
-        records = artifact_records(connection, namespace, keys, bytes_max=wire.MESSAGE_BYTES_MAX)
+        records = artifact_records(connection, namespace, keys, bytes_max=INDEX_BYTES_MAX)
     artifacts = tuple(wire.decode(records[key], Artifact) for key in keys if key in records)
     return BundleIndex(build=build, manifests=tuple(ordered), artifacts=artifacts)
 
@@ -51,8 +55,7 @@ def blobs_of(index: BundleIndex) -> tuple[Descriptor, ...]:
     return tuple({each.digest: each for each in (*dispatches, *loaded, *files)}.values())
 
 
-def _stream(store: Store, index: BundleIndex) -> Iterator[bytes]:
-    data = wire.encode(index)
+def _stream(store: Store, index: BundleIndex, data: bytes) -> Iterator[bytes]:
     packed = pack(data)
     yield MAGIC
     yield frame_header(digest_of(data), len(data), packed)
