@@ -12,7 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-from .contract.errors import BreakerOpen, InductoryError, StorageFull
+from .contract.errors import (
+    BreakerOpen,
+    Corrupt,
+    DigestMismatch,
+    InductoryError,
+    SizeMismatch,
+    StorageFull,
+)
 from .deadline import Clock
 from .fork import ForkLock, begin_anew_in_children
 
@@ -50,12 +57,15 @@ class CircuitBreaker:
         """Let one call through and judge it by how it leaves.
 
         Raises BreakerOpen, without a call, while the store is left alone. An error below 500 is an answer
-        like any other, and so is a full store, which can still be read; an error that isn't ours (an
-        interrupt) says nothing about the store.
+        like any other, and so is a full store, which can still be read. Bytes that came damaged say nothing
+        about the store, and neither does an error that isn't ours (an interrupt).
         """
         probe = self._enter()
         try:
             yield
+        except (Corrupt, DigestMismatch, SizeMismatch):
+            self._leave(probe, answered=None)
+            raise
         except InductoryError as error:
             self._leave(probe, answered=error.status < 500 or isinstance(error, StorageFull))
             raise

@@ -25,7 +25,7 @@ from .contract.bundle import BundleIndex
 from .contract.descriptor import Descriptor
 from .contract.digest import checksum_of, digest_of
 from .contract.errors import InductoryError
-from .contract.wire import Artifact, decode, encode
+from .contract.wire import Artifact, Build, decode, encode
 from .publication import Names
 from .trouble import warn_once
 
@@ -39,7 +39,7 @@ class CasScan(Struct, frozen=True, kw_only=True):
 
     blobs: int
     artifacts: int
-    bytes: int
+    read_bytes: int
     damaged: tuple[str, ...]
     """Digests of the blobs and keys of the records that can't be used."""
 
@@ -49,7 +49,8 @@ class CasUsage(Struct, frozen=True, kw_only=True):
 
     blobs: int
     artifacts: int
-    bytes: int
+    used_bytes: int
+    """Of all files, the indexes of builds and what was published included."""
 
 
 class LocalCas:
@@ -122,23 +123,24 @@ class LocalCas:
             if artifact is not None:
                 yield artifact
 
-    def has_build(self, key: str) -> bool:
-        """Whether all that a pulled build loads still lies here, by name and size; a fetch checks the bytes.
+    def build(self, key: str) -> Build | None:
+        """Return a build that was pulled, as it was then, if all that it loads still lies here.
 
-        If so, all of it is marked as used just now.
+        Looks at names and sizes; a fetch checks the bytes. All of it is marked as used just now.
         """
         found = self._indexes.read(key)
         if found is None:
-            return False
+            return None
         try:
             index = decode(found, BundleIndex)
         except InductoryError:
             self._indexes.drop(key)
-            return False
-        return all(
+            return None
+        whole = all(
             self._records.read(artifact.key) is not None and all(map(self._has, artifact.subject.loaded))
             for artifact in index.artifacts
         )
+        return index.build if whole else None
 
     def put_build(self, index: BundleIndex) -> bool:
         """Remember what a build loads, once all of it lies here. Atomic."""
@@ -169,8 +171,9 @@ class LocalCas:
 
     def usage(self) -> CasUsage:
         """Count what is there, without reading it."""
-        blobs, records = list(_sizes(self._blobs)), list(_sizes(self._records))
-        return CasUsage(blobs=len(blobs), artifacts=len(records), bytes=sum(blobs) + sum(records))
+        blobs, artifacts, *others = ([*_sizes(folder)] for folder in self._folders)
+        used = sum(map(sum, (blobs, artifacts, *others)))
+        return CasUsage(blobs=len(blobs), artifacts=len(artifacts), used_bytes=used)
 
     def scan(self, deep: bool = False) -> CasScan:
         """Read everything and report damage: blobs by checksum, or by digest if `deep`. Changes nothing."""
@@ -187,7 +190,7 @@ class LocalCas:
             records, total = records + 1, total + len(found)
             if not _is_record(found, key):
                 damaged.append(key)
-        return CasScan(blobs=blobs, artifacts=records, bytes=total, damaged=tuple(damaged))
+        return CasScan(blobs=blobs, artifacts=records, read_bytes=total, damaged=tuple(damaged))
 
     @property
     def _folders(self) -> tuple[CasFolder, ...]:

@@ -149,8 +149,8 @@ class CasFolder:
             if not stat.S_ISDIR(status.st_mode) or status.st_uid not in owners:
                 warn_once(f"cas:{path}", "the cache folder %s belongs to another user; it isn't used", path)
                 return False
-            if path != self._root and stat.S_IMODE(status.st_mode) != 0o700 and status.st_uid == os.geteuid():
-                os.chmod(path, 0o700)
+            if path != self._root and status.st_mode & 0o077 and status.st_uid == os.geteuid():
+                _close_to_others(path, status.st_mode)
             owners = {os.geteuid()}
         return True
 
@@ -172,6 +172,13 @@ def _make(root: Path, below: Path) -> None:
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     for path in _steps(root, below):
         path.mkdir(mode=0o700, exist_ok=True)
+
+
+def _close_to_others(path: Path, mode: int) -> None:
+    """Take the rights of others away and leave ours: who made a folder read-only meant it."""
+    # On a read-only mount that can't be done, and needn't.
+    with contextlib.suppress(OSError):
+        os.chmod(path, mode & 0o700)
 
 
 def _entries(path: str | Path) -> list[os.DirEntry[str]]:

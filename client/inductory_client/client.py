@@ -138,7 +138,11 @@ class Client:
 
     def _pull_for_start(self) -> None:
         key = self.settings.build
-        if key is not None and not self.cas.has_build(key):
+        if key is None:
+            return
+        here = self.cas.build(key)
+        # A build grows: what was pulled last week may lack what others have published since.
+        if here is None or here.entries != self.reach_store().get_build(key).entries:
             self.pull_build(key)
 
     def _record_fetched(self, fetched: Fetched) -> None:

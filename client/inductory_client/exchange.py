@@ -50,11 +50,12 @@ class Exchange:
         message: Struct | None = None,
         deadline: Deadline | None = None,
         statuses: tuple[int, ...] = GOOD,
+        repeatable: bool = True,
     ) -> T:
         """Send a message, if there is one, and read one. Raises StoreUnavailable where that is nonsense."""
         body = None if message is None else encode(message)
         headers = {} if message is None else {"Content-Type": "application/json"}
-        with self.opened(method, path, headers, body, deadline, statuses) as response:
+        with self.opened(method, path, headers, body, deadline, statuses, repeatable) as response:
             answer = _read_body(response, MESSAGE_BYTES_MAX)
             try:
                 return decode(answer, answer_type)
@@ -84,13 +85,14 @@ class Exchange:
         body: bytes | None = None,
         deadline: Deadline | None = None,
         statuses: tuple[int, ...] = GOOD,
+        repeatable: bool = True,
     ) -> Iterator[http.client.HTTPResponse]:
         """Yield a good answer, to be read inside. The breaker judges how this block is left."""
         headers = {"User-Agent": f"inductory/{__version__}", "Accept-Encoding": "identity", **headers}
         deadline = deadline or Deadline(CALL_S)
         with (
             self.breaker.call(),
-            self._pool.exchange(method, path, body, headers, deadline) as response,
+            self._pool.exchange(method, path, body, headers, deadline, repeatable) as response,
         ):
             if response.status not in statuses:
                 raise self._problem(response.status, _read_body(response, MESSAGE_BYTES_MAX))

@@ -158,8 +158,9 @@ class _Fetching:
         self, resolved: Resolved, asked: set[str], store: HttpStore, deadline: Deadline
     ) -> None:
         self._inline = resolved.blobs
-        answered = {miss.key for miss in resolved.misses} & asked
-        self.misses += [miss for miss in resolved.misses if miss.key in answered]
+        misses = {miss.key: miss for miss in resolved.misses if miss.key in asked}
+        self.misses += misses.values()
+        answered = set(misses)
         for artifact in resolved.hits:
             key = artifact.key
             if key in asked and key not in answered:

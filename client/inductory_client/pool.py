@@ -37,18 +37,25 @@ class ConnectionPool:
 
     @contextmanager
     def exchange(
-        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], deadline: Deadline
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        deadline: Deadline,
+        repeatable: bool = True,
     ) -> Iterator[http.client.HTTPResponse]:
         """Send one request and yield its answer, whose body is to be read inside.
 
-        A kept connection that turns out to be closed is replaced once: every request of the protocol may be
-        sent twice. Raises DeadlineExceeded and StoreUnavailable, also for what goes wrong while the body is
-        read.
+        A kept connection that turns out to be closed is replaced once, and the request may then have been
+        read already; one that isn't `repeatable` has a connection of its own. Raises DeadlineExceeded and
+        StoreUnavailable, also for what goes wrong while the body is read.
         """
         connection: Connection | None = None
         response: http.client.HTTPResponse | None = None
         try:
-            connection, response = self._ask(method, path, body, headers, deadline)
+            kept = self._take_idle() if repeatable else None
+            connection, response = self._ask(kept, method, path, body, headers, deadline)
             yield response
             if response.isclosed() and not response.will_close:
                 self._keep(connection)
@@ -77,9 +84,14 @@ class ConnectionPool:
             connection.close()
 
     def _ask(
-        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], deadline: Deadline
+        self,
+        kept: Connection | None,
+        method: str,
+        path: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        deadline: Deadline,
     ) -> tuple[Connection, http.client.HTTPResponse]:
-        kept = self._take_idle()
         if kept is not None:
             kept.use_for(deadline)
             try:

@@ -59,7 +59,7 @@ class HttpStore:
     """A store at an address. Cheap to make; safe for threads; no call outlives its deadline.
 
     Every call raises the error that the store named, StoreUnavailable where it can't be reached or answers
-    nonsense, DeadlineExceeded, and BreakerOpen without asking. All of them may be repeated.
+    nonsense, DeadlineExceeded, and BreakerOpen without asking. All but `post_events` may be repeated.
     """
 
     def __init__(
@@ -152,7 +152,9 @@ class HttpStore:
         return self._ask("GET", "/v1/builds", BuildPage, None, deadline, query)
 
     def post_events(self, events: Events, deadline: Deadline | None = None) -> EventsStored:
-        return self._ask("POST", "/v1/events", EventsStored, events, deadline)
+        """Have events counted. They are counted again if sent again."""
+        path = f"/v1/events?{urlencode({'namespace': self.namespace})}"
+        return self._exchange.ask("POST", path, EventsStored, events, deadline, repeatable=False)
 
     def ready(self, deadline: Deadline | None = None) -> Status:
         """Return what the store says of itself, also where that is that it isn't ready."""

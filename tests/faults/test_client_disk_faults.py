@@ -142,7 +142,7 @@ def test_processes_may_fill_one_cas_together(tmp_path: Path) -> None:
     left = LocalCas(tmp_path, 400_000)
     scan = left.scan(deep=True)
     assert scan.damaged == ()
-    assert 0 < scan.bytes <= 400_000
+    assert 0 < scan.read_bytes <= 400_000
     assert [path for path in tmp_path.rglob("*") if path.name.startswith(".tmp")] == []
 
 

@@ -304,3 +304,10 @@ def test_publishing_to_a_store_that_fails_is_warned_about_once(
         assert there.publisher.drain(60)
     assert len([record for record in caplog.records if "published" in record.getMessage()]) == 1
     assert list(there.fetch(wanted(draft("a")), TARGET).pieces) == [KEY]
+
+
+def test_a_miss_that_is_told_twice_counts_once(node: MakeClient) -> None:
+    resolved = encode(Resolved(hits=(), misses=(Miss(key=KEY), Miss(key=KEY))))
+    with Misbehaving(always(answer(resolved))) as server:
+        fetched = node(server.url).fetch(wanted(draft("a")), TARGET)
+    assert [miss.key for miss in fetched.misses] == [KEY]

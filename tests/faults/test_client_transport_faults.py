@@ -27,7 +27,7 @@ from inductory_client.contract.errors import (
     StoreUnavailable,
     TooLarge,
 )
-from inductory_client.contract.wire import Resolve
+from inductory_client.contract.wire import Events, Resolve
 from inductory_client.deadline import Deadline
 from inductory_client.transport import HttpStore
 from misbehaving import Handler, Misbehaving, always, answer, dripping, refused, requests, silent
@@ -362,3 +362,21 @@ def test_a_failing_store_is_left_alone_and_then_asked_again() -> None:
 def test_a_bundle_that_is_none(body: bytes, error: type[InductoryError]) -> None:
     with Misbehaving(always(answer(body), hang_up=True)) as server, pytest.raises(error):
         list(HttpStore(server.url).bundle("ab" * 32, lambda index: {}, deadline=Deadline(LONG_S)))
+
+
+def test_events_are_never_sent_twice() -> None:
+    """A kept connection that breaks may have carried them already, and they would be counted again."""
+
+    def breaks_at_events(sock: socket.socket, server: Misbehaving) -> None:
+        for request in requests(sock, server):
+            if b"/v1/events" in request:
+                return  # read, and no answer
+            sock.sendall(answer(DATA, kind=BLOB))
+
+    with Misbehaving(breaks_at_events) as server:
+        store = HttpStore(server.url)
+        assert store.get_blob(DIGEST, len(DATA)) == DATA
+        with pytest.raises(StoreUnavailable):
+            store.post_events(Events(events=()), Deadline(LONG_S))
+        store.close()
+        assert sum(b"/v1/events" in request for request in server.asked) == 1

@@ -47,13 +47,13 @@ def test_a_start_finds_what_the_prefetch_brought(tmp_path: Path, config: Path) -
             restarted.prefetch()
             fetched = restarted.fetch(WANTED, TARGET)
             assert len(fetched.pieces) == 2
-            assert restarted.cas.has_build(build)
+            assert restarted.cas.build(build) is not None
         pulls = [request for request in server.asked if b"/bundle" in request]
         assert pulls == [], "a machine that has the build doesn't pull it again"
 
         digest = next(iter(fetched.pieces.values())).artifact.subject.loaded[0].digest
         (tmp_path / "node" / "cache" / "cas" / "sha256" / digest[:2] / digest).unlink()
-        assert not restarted.cas.has_build(build)
+        assert restarted.cas.build(build) is None
 
 
 def test_a_prefetch_that_hangs_costs_the_budget_and_no_more(tmp_path: Path, config: Path) -> None:
@@ -79,3 +79,16 @@ def test_an_unknown_build_is_warned_about_and_resolved_instead(
             fetched = node.fetch(WANTED, TARGET)
     assert len(fetched.pieces) == 2
     assert "the build isn't pulled" in caplog.text
+
+
+def test_a_build_that_grew_is_pulled_again(tmp_path: Path, config: Path) -> None:
+    with StoreProcess(tmp_path / "store") as store:
+        build = publish(tmp_path, config, store.url)
+        places = {"url": store.url, "config_dir": config, "build": build, "store_deadline_s": LONG_S}
+        with client(tmp_path / "node", **places) as node:
+            node.fetch(WANTED, TARGET)
+        with client(tmp_path / "builder", url=store.url, config_dir=config) as builder:
+            builder.publisher.publish_now(publication("c"))
+        with client(tmp_path / "node", **places) as restarted:
+            fetched = restarted.fetch(wanted(draft("c")), TARGET)
+            assert (len(fetched.pieces), fetched.bytes_moved) == (1, 0), "the bundle brought it"

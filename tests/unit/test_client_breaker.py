@@ -7,8 +7,12 @@ from hypothesis import strategies as st
 from inductory_client.breaker import CircuitBreaker
 from inductory_client.contract.errors import (
     BreakerOpen,
+    Corrupt,
     DeadlineExceeded,
+    DigestMismatch,
+    InductoryError,
     NotFound,
+    SizeMismatch,
     StorageFull,
     StoreUnavailable,
 )
@@ -118,3 +122,12 @@ def test_it_never_stays_open_for_ever(steps: list[bool | float]) -> None:
     clock.pass_by(15)
     succeed(breaker)
     assert breaker.state == "closed"
+
+
+@pytest.mark.parametrize("error", [Corrupt, DigestMismatch, SizeMismatch])
+def test_damaged_bytes_say_nothing_about_the_store(error: type[InductoryError]) -> None:
+    breaker = CircuitBreaker(failures_max=2, reset_s=15.0, clock=FakeClock())
+    for raised in (StoreUnavailable, error, StoreUnavailable):
+        with pytest.raises(raised), breaker.call():
+            raise raised
+    assert breaker.state == "open", "the damage in between wasn't an answer"

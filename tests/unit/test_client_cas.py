@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import stat
 from pathlib import Path
 
 import pytest
-from client_samples import draft, signed
+from client_samples import draft, publication, signed
 from hypothesis import given
 from hypothesis import strategies as st
 from inductory_client.cas import LocalCas
+from inductory_client.contract.bundle import BundleIndex
 from inductory_client.contract.digest import digest_of
 from inductory_client.eviction import CasFile, condemned
 from inductory_client.trouble import forget_warnings
@@ -208,3 +210,41 @@ def test_the_plan_is_the_oldest_and_no_more_than_needed(files: list[tuple[int, i
 def test_what_was_just_written_stays() -> None:
     files = [CasFile(1, "new", 500), CasFile(2, "a", 300), CasFile(3, "b", 300)]
     assert [file.path for file in condemned(files, 1000, keep="new")] == ["a"]
+
+
+def test_usage_counts_every_file(tmp_path: Path) -> None:
+    cas = LocalCas(tmp_path, 1 << 30)
+    sent = publication("a")
+    assert sent.build is not None
+    cas.put_names(sent.names)
+    cas.put_build(BundleIndex(build=sent.build, manifests=(), artifacts=()))
+    sizes = [path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()]
+    assert cas.usage().used_bytes == sum(sizes) > 0
+    assert list(cas.published()) == [sent.names]
+
+
+@pytest.mark.parametrize(("before", "after"), [(0o500, 0o500), (0o555, 0o500), (0o755, 0o700)])
+def test_rights_are_taken_from_others_and_never_given_back_to_us(
+    tmp_path: Path, before: int, after: int
+) -> None:
+    """Who made a folder read-only meant it."""
+    (tmp_path / "cas").mkdir()
+    (tmp_path / "cas" / "sha256").mkdir(mode=0o700)
+    (tmp_path / "cas").chmod(before)
+    assert LocalCas(tmp_path, 1 << 30).get("ab" * 32) is None
+    assert stat.S_IMODE((tmp_path / "cas").stat().st_mode) == after
+
+
+def test_a_folder_whose_mode_cannot_be_changed_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a read-only mount, which a test can't make."""
+    data = b"there"
+    LocalCas(tmp_path, 1 << 30).put(digest_of(data), data)
+    (tmp_path / "cas").chmod(0o755)
+
+    def refuse(path: Path, mode: int) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(os, "chmod", refuse)
+    assert LocalCas(tmp_path, 1 << 30).get(digest_of(data)) == data

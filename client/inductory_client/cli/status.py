@@ -99,7 +99,7 @@ def _text(value: dict[str, Any]) -> str:
     else:
         pairs += _store_facts(store)
     counts = f"{count_text(cache['artifacts'], 'artifact')}, {count_text(cache['blobs'], 'blob')}"
-    used = f"{bytes_text(cache['bytes'])} of {bytes_text(cache['bytes_max'])}"
+    used = f"{bytes_text(cache['used_bytes'])} of {bytes_text(cache['bytes_max'])}"
     pairs.append(("local cache", f"{cache['folder']}: {counts}, {used}"))
     signer = f"signs as {trust['signer'][:12]}" if trust["signer"] else "has no signing key yet"
     trusted = count_text(trust["trusted"], "trusted key")

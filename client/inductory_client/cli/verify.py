@@ -26,9 +26,10 @@ class Verified(Struct, frozen=True):
     where: str
     blobs: int
     artifacts: int
-    bytes: int
+    read_bytes: int
     findings: tuple[Finding, ...]
     repaired: int = 0
+    at_store: bool = False
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,7 +73,7 @@ def _verify_cache(settings: Settings, *, deep: bool, repair: bool, output: Outpu
         where=str(settings.cache_dir),
         blobs=scan.blobs,
         artifacts=scan.artifacts,
-        bytes=scan.bytes,
+        read_bytes=scan.read_bytes,
         findings=tuple(Finding(name, "damaged") for name in scan.damaged),
         repaired=len(scan.damaged) if repair else 0,
     )
@@ -86,18 +87,24 @@ def _verify_build(store: HttpStore, key: str, settings: Settings, output: Output
         where=f"{store.url}, build {key}",
         blobs=len(reading.descriptors),
         artifacts=reading.artifacts,
-        bytes=sum(each.size for each in reading.descriptors.values()),
+        read_bytes=sum(each.size for each in reading.descriptors.values()),
         findings=tuple(reading.findings),
+        at_store=True,
     )
 
 
 def _text(verified: Verified) -> str:
     counts = f"{count_text(verified.blobs, 'blob')}, {count_text(verified.artifacts, 'artifact')}"
-    head = f"{verified.where}: {counts}, {bytes_text(verified.bytes)}"
+    head = f"{verified.where}: {counts}, {bytes_text(verified.read_bytes)}"
     if not verified.findings:
         return f"{head}; all whole."
     rows = table(("NAME", "FOUND"), ((finding.name, finding.what) for finding in verified.findings))
-    todo = "dropped; they are fetched or compiled again when needed"
-    if not verified.repaired:
-        todo = "left as they are; --repair drops damaged ones of the local cache"
-    return f"{head}\n\n{rows}\n\n{len(verified.findings)} found, {todo}."
+    return f"{head}\n\n{rows}\n\n{len(verified.findings)} found{_what_then(verified)}."
+
+
+def _what_then(verified: Verified) -> str:
+    if verified.at_store:
+        return "; whoever runs the store, or published this, can mend it by publishing it again"
+    if verified.repaired:
+        return ", dropped; they are fetched or compiled again when needed"
+    return ", left as they are; --repair drops them"
