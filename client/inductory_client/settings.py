@@ -17,9 +17,9 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Struct
 
-from .contract.build import DEFAULT_NAMESPACE, Component, Namespace
+from .contract.build import DEFAULT_NAMESPACE, Component, check_namespace
 from .contract.digest import is_digest
-from .contract.errors import BadSettings
+from .contract.errors import BadSettings, Malformed
 from .trouble import warn_once
 
 PREFIX = "INDUCTORY_"
@@ -116,14 +116,19 @@ def _warn_of_unknown(variable: str, name: str) -> None:
         warn_once(f"settings:{variable}", "%s is not a setting%s", variable, nearest)
 
 
-def _nearest(name: str, prefix: str = "") -> str:
-    """Return "; did you mean ...?" where a known setting is spelt much like `name`, else nothing."""
+def nearest_setting(name: str) -> str | None:
+    """Return the field that is spelt much like `name`, None where there is none."""
     import difflib
 
-    found = difflib.get_close_matches(name, _READERS, n=1, cutoff=0.75)
-    if not found:
+    return next(iter(difflib.get_close_matches(name, _READERS, n=1, cutoff=0.75)), None)
+
+
+def _nearest(name: str, prefix: str = "") -> str:
+    """Return "; did you mean ...?" where a known setting is spelt much like `name`, else nothing."""
+    found = nearest_setting(name)
+    if found is None:
         return ""
-    return f"; did you mean {prefix + found[0].upper() if prefix else found[0]}?"
+    return f"; did you mean {prefix + found.upper() if prefix else found}?"
 
 
 def _read(name: str, value: Any, called: str) -> Any:
@@ -150,6 +155,13 @@ def _url(value: Any) -> str | None:
         raise ValueError("the address has no user, no query and no fragment")
     _ = parts.port  # raises ValueError where it isn't a number
     return text
+
+
+def _namespace(value: Any) -> str:
+    try:
+        return check_namespace(_text(value))
+    except Malformed as error:
+        raise ValueError(error.message) from error
 
 
 def _path(value: Any) -> Path:
@@ -218,7 +230,7 @@ def _miss_policy(value: Any) -> MissPolicy:
 
 _READERS: dict[str, Callable[[Any], Any]] = {
     "url": _url,
-    "namespace": lambda value: msgspec.convert(value, Namespace),
+    "namespace": _namespace,
     "component": lambda value: msgspec.convert(value, Component),
     "model": _text,
     "cache_dir": _path,

@@ -98,7 +98,7 @@ def test_both_caches_go_in_and_come_out(
     first = inductory("push", str(caches["a"]), "--model", "qwen3-a")
     assert first["files"] == FILES
     assert first["artifacts"] == {"created": 3, "reproduced": 0, "different": 0}
-    assert 0 < first["blob_bytes"] < first["bytes"] / 4
+    assert 0 < first["blob_bytes"] < first["file_bytes"] / 4
     second = inductory("push", str(caches["b"] / "torch_compile_cache"), "--model", "qwen3-b")
     assert second["artifacts"] == {"created": 0, "reproduced": 0, "different": 3}
     assert second["blobs_sent"] < first["blobs_sent"] / 4

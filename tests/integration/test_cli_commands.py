@@ -85,6 +85,22 @@ def test_lookup_follows_the_pages(inductory: Command, publisher: Client) -> None
         assert inductory("lookup", *words)[0] == 2
 
 
+def test_lookup_lists_builds(
+    inductory: Command, publisher: Client, store_url: str, namespace: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert inductory("lookup", "--builds")[0] == 1
+    first, second = (build_of(publisher, "a", model=model) for model in ("m1", "m2"))
+    code, found = inductory("lookup", "--builds")
+    assert (code, {build["key"] for build in found["builds"]}) == (0, {first, second})
+    (build,) = inductory("lookup", "--builds", "--model", "m2")[1]["builds"]
+    assert build["key"] == second
+    assert inductory("lookup", "--builds", "--limit", "1")[1]["more"] is True
+    assert main(["lookup", "--builds", "--model", "m1", "--url", store_url, "--namespace", namespace]) == 0
+    head, row = capsys.readouterr().out.splitlines()
+    assert head.split()[:2] == ["BUILD", "MODEL"]
+    assert row.split()[:2] == [first[:12], "m1"]
+
+
 def test_lookup_is_a_table_for_people(
     publisher: Client, store_url: str, namespace: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -146,3 +146,33 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
             check=False,
         )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["push", "/nosuch", "--url", "http://127.0.0.1:9"],
+        ["push", "/usr", "--url", "http://127.0.0.1:9"],
+        ["lookup", "--submodule-index", "99999999"],
+        ["lookup", "--submodule-index", "9" * 5000],
+        ["lookup", "--build", "abc"],
+        ["lookup", "--builds", "--shape", "8"],
+        ["lookup", "--namespace", "No Such"],
+    ],
+)
+def test_what_makes_no_sense_exits_2(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INDUCTORY_CONFIG_DIR", str(tmp_path))
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert "pattern" not in said
+    assert "^[" not in said
+
+
+def test_json_may_stand_before_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    places = [f"--cache-dir={tmp_path}", f"--config-dir={tmp_path}"]
+    assert main(["--json", "status", *places]) == 0
+    assert json.loads(capsys.readouterr().out)["store"] is None
+    assert main(["status", "--json", *places]) == 0
+    assert json.loads(capsys.readouterr().out)["store"] is None

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import re
 
 import pytest
+from inductory_client.cli.advice import ADVICE
 from inductory_client.cli.command import COMMANDS, load_command
 from inductory_client.cli.exit_code import MEANINGS, ExitCode, exit_code_of, exit_code_table
+from inductory_client.cli.main import main
 from inductory_client.cli.output import Output
 from inductory_client.cli.progress import Progress
 from inductory_client.cli.table import bytes_text, count_text, facts, seconds_text, table
@@ -21,6 +24,7 @@ from inductory_client.contract.errors import (
     StorageFull,
     UntrustedSigner,
 )
+from inductory_client.settings import Settings
 
 
 class Terminal(io.StringIO):
@@ -119,3 +123,28 @@ def test_every_command_is_there(name: str) -> None:
     command = load_command(name)
     assert callable(command.add_arguments)
     assert callable(command.run)
+
+
+def test_what_a_store_says_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    hostile = "\x1b[2J\x9b1mgone\ninductory: all is well"
+    output = Output(as_json=False, verbose=True)
+    output.error(NotFound(hostile))
+    output.progress(hostile)
+    said = capsys.readouterr().err
+    assert all(character.isprintable() or character == "\n" for character in said)
+    assert [line for line in said.splitlines() if line.startswith("inductory: ")] == [
+        "inductory: ?[2J?1mgone"
+    ]
+
+
+def test_advice_names_only_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    advice = " ".join(ADVICE.values())
+    helps = ""
+    for name in COMMANDS:
+        with pytest.raises(SystemExit):
+            main([name, "--help"])
+        helps += capsys.readouterr().out
+    assert {option for option in re.findall(r"--[a-z-]+", advice)} <= set(re.findall(r"--[a-z-]+", helps))
+    assert set(re.findall(r"`inductory (\w+)", advice)) <= set(COMMANDS)
+    variables = {f"INDUCTORY_{name.upper()}" for name in Settings.__struct_fields__}
+    assert set(re.findall(r"INDUCTORY_[A-Z_]+", advice)) <= variables

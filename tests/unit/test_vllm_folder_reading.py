@@ -8,7 +8,13 @@ from pathlib import Path
 import msgspec
 import pytest
 from inductory_client.contract.digest import digest_of
-from inductory_client.contract.errors import BadSignature, Malformed, StorageFailed, UntrustedSigner
+from inductory_client.contract.errors import (
+    BadSettings,
+    BadSignature,
+    Malformed,
+    StorageFailed,
+    UntrustedSigner,
+)
 from inductory_client.contract.manifest import BLUEPRINT, PARTS_LIST, Manifest
 from inductory_client.integrations.vllm_folder.file_list import check_file_list
 from inductory_client.integrations.vllm_folder.reading import ReadFolder, read_folder
@@ -184,12 +190,12 @@ def test_broken_factors_are_refused(tmp_path: Path, text: str) -> None:
 
 
 def test_what_is_not_a_cache_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Malformed, match="not a folder"):
+    with pytest.raises(BadSettings, match="not a folder"):
         locate(tmp_path / "nowhere")
-    with pytest.raises(Malformed, match="not a vLLM cache"):
+    with pytest.raises(BadSettings, match="not a vLLM cache"):
         locate(tmp_path)
     (tmp_path / "torch_compile_cache").mkdir()
-    with pytest.raises(Malformed, match="hasn't compiled anything"):
+    with pytest.raises(BadSettings, match="hasn't compiled anything"):
         read(tmp_path)
 
 

@@ -7,7 +7,8 @@ from inductory_client.contract.errors import InductoryError
 ADVICE: dict[str, str] = {
     "store_unavailable": "Is it running, and is INDUCTORY_URL (or --url) its address?"
     " `inductory serve` starts one.",
-    "deadline_exceeded": "`inductory doctor` measures how long the store takes; --timeout waits longer.",
+    "deadline_exceeded": "`inductory doctor` measures how long the store takes."
+    " A start waits for INDUCTORY_STORE_DEADLINE_S at most.",
     "breaker_open": "Try again in a few seconds.",
     "untrusted_signer": "If you trust that publisher, copy its key.pub into the folder of trusted keys"
     " (`inductory keygen` prints where that is).",
@@ -16,7 +17,7 @@ ADVICE: dict[str, str] = {
     "storage_full": "Make room, or set INDUCTORY_CACHE_DIR to a larger disk"
     " and INDUCTORY_CACHE_BYTES_MAX to what fits.",
     "compiler_absent": "pip install 'inductory[compiler]'",
-    "not_found": "`inductory status` says what the store holds;"
+    "not_found": "`inductory lookup --builds` lists what the store holds;"
     " namespaces are apart from each other (--namespace).",
 }
 

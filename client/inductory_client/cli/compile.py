@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import re
+from pathlib import Path
 from typing import Any
+
+from inductory_client.contract.errors import BadSettings
 
 from .exit_code import ExitCode
 from .options import add_settings_options, settings_of
@@ -46,6 +49,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
             "compiler_absent", f"compiling needs {error.name}", "pip install 'inductory[compiler]'"
         )
         return ExitCode.ABSENT
+    _check_model(arguments.model)
     request = CompileRequest(
         model=arguments.model,
         batch=arguments.batch,
@@ -58,6 +62,15 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     report: dict[str, Any] = compile_ahead(request, output.progress)
     output.result(report, facts((name.replace("_", " "), value) for name, value in report.items()))
     return ExitCode.FINE
+
+
+def _check_model(text: str) -> None:
+    """Raise BadSettings where `text` names nothing that could be compiled."""
+    path = Path(text)
+    if ":" not in text and not path.exists():
+        raise BadSettings(f"{text!r} is neither a config.json, nor a folder with one, nor module:function")
+    if path.is_dir() and not (path / "config.json").exists():
+        raise BadSettings(f"{text} holds no config.json")
 
 
 def _tokens(text: str) -> tuple[int, int | None] | int:

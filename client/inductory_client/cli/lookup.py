@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from itertools import islice
 
+from inductory_client.contract.digest import is_digest
 from inductory_client.contract.errors import BadSettings, Malformed
 from inductory_client.contract.shape import parse_shape, shape_text
-from inductory_client.contract.wire import PAGE_MAX, LookupEntry
+from inductory_client.contract.wire import PAGE_MAX, BuildSummary, LookupEntry
 from inductory_client.transport import HttpStore
 
 from .exit_code import ExitCode
 from .options import add_settings_options, settings_of
 from .output import Output
-from .store_access import open_store
+from .store_access import all_builds, open_store
 from .table import bytes_text, seconds_text, table
 
 _FILTERS = {
@@ -28,10 +30,15 @@ _FILTERS = {
     "scheme": ("NAME", "who made the key: inductory, vllm"),
 }
 
+_DIGESTS = {"target", "digest", "build", "manifest"}
+INDEX_MAX = 1_000_000
+"""As in a manifest."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, (metavar, summary) in _FILTERS.items():
         parser.add_argument(f"--{name.replace('_', '-')}", metavar=metavar, help=summary)
+    parser.add_argument("--builds", action="store_true", help="list builds, and not artifacts")
     parser.add_argument("--limit", type=int, default=100, metavar="N", help="most rows to list (100)")
     add_settings_options(parser, "url", "namespace")
 
@@ -40,6 +47,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     """Exit 1 where nothing fits."""
     filters = {name: value for name in _FILTERS if (value := getattr(arguments, name)) is not None}
     _check(filters, arguments.limit)
+    if arguments.builds:
+        return _list_builds(filters, arguments, output)
     with open_store(settings_of(arguments)) as store:
         entries, more = _collect(store, filters, arguments.limit, output)
     output.result({"entries": entries, "more": more}, _text(entries) if entries else "nothing fits")
@@ -48,13 +57,53 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     return ExitCode.FINE if entries else ExitCode.FOUND
 
 
+def _list_builds(filters: Mapping[str, str], arguments: argparse.Namespace, output: Output) -> int:
+    """Of the filters, builds have a model and a target."""
+    if filters.keys() - {"model", "target"}:
+        raise BadSettings("with --builds, only --model and --target filter")
+    with open_store(settings_of(arguments)) as store:
+        fitting = (
+            build
+            for build in all_builds(store)
+            if all(getattr(build, name) == value for name, value in filters.items())
+        )
+        builds = list(islice(fitting, arguments.limit + 1))
+    more = len(builds) > arguments.limit
+    builds = builds[: arguments.limit]
+    output.result({"builds": builds, "more": more}, _builds_text(builds) if builds else "nothing fits")
+    if more:
+        output.note(f"there are more than these {len(builds)}; --limit lists more of them")
+    return ExitCode.FINE if builds else ExitCode.FOUND
+
+
+def _builds_text(builds: list[BuildSummary]) -> str:
+    headings = ("BUILD", "MODEL", "COMPONENT", "TARGET", "GRAPHS", "ARTIFACTS", "CREATED")
+    rows = (
+        (
+            build.key[:12],
+            build.model or None,
+            build.component or None,
+            build.target[:12],
+            build.entries,
+            build.artifacts,
+            build.created_at,
+        )
+        for build in builds
+    )
+    return table(headings, rows, right=("GRAPHS", "ARTIFACTS"))
+
+
 def _check(filters: Mapping[str, str], limit: int) -> None:
     try:
         parse_shape(filters.get("shape", "any"))
     except Malformed as error:
         raise BadSettings(f"--shape: {error.message}") from error
-    if not filters.get("submodule_index", "0").isdecimal():
-        raise BadSettings("--submodule-index is a number")
+    index = filters.get("submodule_index", "0")
+    if not index.isdecimal() or len(index) > 7 or int(index) > INDEX_MAX:
+        raise BadSettings(f"--submodule-index is a number up to {INDEX_MAX}")
+    for name in _DIGESTS & filters.keys():
+        if not is_digest(filters[name]):
+            raise BadSettings(f"--{name} has 64 lower-case hex digits")
     if limit < 1:
         raise BadSettings("--limit is 1 or more")
 

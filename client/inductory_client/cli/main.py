@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from inductory_client.contract.errors import InductoryError
 from inductory_client.version import __version__
@@ -60,6 +61,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
         epilog=exit_code_table(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    _add_common(parser)
     parser.add_argument("--version", action="version", version=f"inductory {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     wanted = next((word for word in words if word in COMMANDS), None)
@@ -73,14 +75,17 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
         )
         if name == wanted:
             load_command(name).add_arguments(command)
-            _add_common(command)
+            _add_common(command, default=argparse.SUPPRESS)
     return parser
 
 
-def _add_common(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--json", action="store_true", help="print one JSON value instead of text")
-    command.add_argument(
-        "-v", "--verbose", action="store_true", help="say on standard error what is going on"
+def _add_common(parser: argparse.ArgumentParser, default: Any = False) -> None:
+    """Declare what may stand before the command and behind it; behind it, `default` keeps what was before."""
+    parser.add_argument(
+        "--json", action="store_true", default=default, help="print one JSON value instead of text"
+    )
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", default=default, help="say on standard error what is going on"
     )
 
 

@@ -11,6 +11,7 @@ from inductory_client.contract.errors import InductoryError
 
 from .advice import advice_for
 from .progress import Progress
+from .table import printable
 
 
 class Output:
@@ -35,7 +36,7 @@ class Output:
     def note(self, message: str) -> None:
         """Say something beside the result."""
         self.progress.close()
-        sys.stderr.write(f"{message}\n")
+        sys.stderr.write("".join(f"{printable(line)}\n" for line in message.split("\n")))
 
     def error(self, error: InductoryError) -> None:
         """Say what went wrong and what to do, and leave JSON for those who asked for it."""
@@ -44,7 +45,9 @@ class Output:
 
     def problem(self, code: str, message: str, todo: str | None = None, *, retryable: bool = False) -> None:
         """Say that something failed, and what to do."""
-        self.note(f"inductory: {message}" + (f"\n  {todo}" if todo else ""))
+        # A message may come from the store: its further lines are set in, so that none looks like ours.
+        told = "\n    ".join(message.split("\n"))
+        self.note(f"inductory: {told}" + (f"\n  {todo}" if todo else ""))
         if self._as_json:
             problem = {"code": code, "message": message, "todo": todo, "retryable": retryable}
             self.result({"error": problem}, "")

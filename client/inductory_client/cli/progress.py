@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from typing import TextIO
 
+from .table import printable
+
 _CLEAR = "\r\x1b[K"
 
 
@@ -20,6 +22,7 @@ class Progress:
     def __call__(self, message: str) -> None:
         if not self._speaks:
             return
+        message = printable(message)
         if self._terminal:
             width = shutil.get_terminal_size().columns - 1
             self._stream.write(_CLEAR + message[:width])

@@ -11,6 +11,7 @@ from inductory_client.contract.errors import BadSettings
 from inductory_client.contract.wire import Manifest
 from inductory_client.integrations.vllm_folder.export import export_folder
 from inductory_client.integrations.vllm_folder.file_list import VLLM_SCHEME, check_file_list
+from inductory_client.pull import PullReport
 
 from .exit_code import ExitCode
 from .options import add_settings_options, settings_of
@@ -38,7 +39,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     settings = settings_of(arguments)
     name = arguments.build or settings.build
     if name is None:
-        raise BadSettings("which build? `inductory pull BUILD`; `inductory lookup` lists them")
+        raise BadSettings("which build? `inductory pull BUILD`; `inductory lookup --builds` lists them")
     client = Client(settings)
     try:
         store = client.reach_store()
@@ -93,6 +94,13 @@ def _export(
     return ExitCode.FINE
 
 
+def _blobs(report: PullReport) -> str:
+    if not report.blobs:
+        return "none" if report.refused else "none; the build loads nothing"
+    sizes = f"{bytes_text(report.bytes_raw)}, {bytes_text(report.bytes_moved)} packed"
+    return f"{report.blobs}, {sizes}"
+
+
 def _pull(client: Client, key: str, output: Output) -> int:
     report = client.pull_build(key)
     refused = {name: error.message for name, error in report.refused.items()}
@@ -111,10 +119,7 @@ def _pull(client: Client, key: str, output: Output) -> int:
             ("build", key),
             ("manifests", len(report.manifests)),
             ("artifacts", report.artifacts),
-            (
-                "blobs",
-                f"{report.blobs}, {bytes_text(report.bytes_raw)}, {bytes_text(report.bytes_moved)} packed",
-            ),
+            ("blobs", _blobs(report)),
             ("took", seconds_text(report.seconds)),
             ("cache", client.settings.cache_dir),
         ]

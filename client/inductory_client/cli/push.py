@@ -67,7 +67,7 @@ def _value(found: ReadFolder, reports: list[PublicationReport]) -> dict[str, Any
         "component": found.build.component,
         "manifests": [report.manifest for report in reports],
         "files": found.files,
-        "bytes": found.bytes,
+        "file_bytes": found.file_bytes,
         "inside_model_files": found.inside_model_files,
         "blobs_sent": sum(report.blobs_sent for report in reports),
         "blob_bytes": sum(report.blob_bytes for report in reports),
@@ -84,7 +84,7 @@ def _text(value: dict[str, Any]) -> str:
         ("build", value["build"]),
         ("model", value["model"]),
         ("manifests", len(value["manifests"])),
-        ("files", f"{value['files']}, {bytes_text(value['bytes'])}"),
+        ("files", f"{value['files']}, {bytes_text(value['file_bytes'])}"),
         ("sent", _sent(value["blobs_sent"], value["blob_bytes"])),
         ("artifacts", ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())),
     ]

@@ -12,6 +12,8 @@ from inductory_client.deadline import Deadline
 from inductory_client.settings import Settings
 from inductory_client.transport import HttpStore
 
+from .table import printable
+
 BLOB_S = 60.0
 BYTES_PER_S_MIN = 1 << 20
 """A blob may take a minute, and longer for its size."""
@@ -62,6 +64,6 @@ def find_build(store: HttpStore, name: str) -> str:
     if not found:
         raise NotFound(f"the store has no build {name!r} in namespace {store.namespace}")
     if len(found) > 1:
-        lines = "".join(f"\n  {build.key}  {build.model}  {build.created_at}" for build in found[:20])
-        raise BadSettings(f"{name!r} means {len(found)} builds; name one by its key:{lines}")
+        labels = (f"\n{build.key}  {printable(build.model)}  {build.created_at}" for build in found[:20])
+        raise BadSettings(f"{name!r} means {len(found)} builds; name one by its key:{''.join(labels)}")
     return found[0].key

@@ -46,7 +46,10 @@ def seconds_text(seconds: float) -> str:
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
 
 
-def _text(value: object) -> str:
-    """Return a cell's text: '-' for nothing, and no control characters, as names come from elsewhere."""
-    text = "-" if value is None else str(value)
+def printable(text: str) -> str:
+    """Return one line without control characters: what comes from elsewhere doesn't steer a terminal."""
     return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def _text(value: object) -> str:
+    return "-" if value is None else printable(str(value))

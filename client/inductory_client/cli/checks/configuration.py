@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
-from inductory_client.settings import PREFIX, STORE_PREFIX, Settings
+from inductory_client.settings import PREFIX, STORE_PREFIX, Settings, nearest_setting
 
 from .check import Check
 
@@ -13,7 +12,7 @@ from .check import Check
 def check_variables(environ: Mapping[str, str]) -> Iterator[Check]:
     """Look for variables that nobody reads, and for those that get in the way."""
     known = {PREFIX + name.upper() for name in Settings.__struct_fields__}
-    unknown = [check for name in sorted(environ.keys() - known) if (check := _unknown(name, known))]
+    unknown = [check for name in sorted(environ.keys() - known) if (check := _unknown(name))]
     yield from unknown or [Check("variables", "ok", "Every INDUCTORY_* variable is known.")]
     if environ.get("VLLM_PLUGINS"):
         yield Check(
@@ -24,14 +23,16 @@ def check_variables(environ: Mapping[str, str]) -> Iterator[Check]:
         )
 
 
-def _unknown(name: str, known: Iterable[str]) -> Check | None:
+def _unknown(name: str) -> Check | None:
     """Return the finding for a variable that a client doesn't read; None where that is as it should be."""
     if not name.startswith(PREFIX):
         return None
-    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
-    if name.startswith(PREFIX + STORE_PREFIX.upper()) and not nearest:
+    nearest = nearest_setting(name.removeprefix(PREFIX).lower())
+    if name.startswith(PREFIX + STORE_PREFIX.upper()) and nearest is None:
         return None  # the store's own
-    todo = f"Did you mean {nearest[0]}?" if nearest else "Remove it; the README lists what there is."
+    todo = "Remove it; the README lists what there is."
+    if nearest is not None:
+        todo = f"Did you mean {PREFIX}{nearest.upper()}?"
     return Check("variables", "warn", f"{name} is not a setting, so nothing reads it.", todo)
 
 

@@ -12,7 +12,7 @@ import msgspec
 from inductory_client.contract.build import Build, BuildEntry
 from inductory_client.contract.canonical_json import digest_of_json
 from inductory_client.contract.digest import digest_of
-from inductory_client.contract.errors import Malformed
+from inductory_client.contract.errors import BadSettings, Malformed
 from inductory_client.contract.manifest import BLUEPRINT, PARTS_LIST
 from inductory_client.publication import ManifestDraft, Publication
 
@@ -29,7 +29,7 @@ class ReadFolder:
     """One a manifest, in the order they are to be sent; the last carries the build."""
     build: Build
     files: int
-    bytes: int
+    file_bytes: int
     inside_model_files: int
     """Parts that have no files of their own, since vLLM keeps them inside the AOT model file."""
 
@@ -39,13 +39,13 @@ def read_folder(folder: Path, *, namespace: str, model: str, sign: Sign) -> Read
 
     Equal folders give equal publications. Files that lie outside of any part folder (AOT model files, the
     older form's Inductor cache) go with the first manifest, so that a build holds each file once. Raises
-    Malformed, StorageFailed, TooLarge.
+    BadSettings where the folder is no such cache, Malformed, StorageFailed, TooLarge.
     """
     tree = locate(folder)
     files = read_tree(tree)
     folders = _part_folders(files)
     if not folders:
-        raise Malformed(
+        raise BadSettings(
             f"{tree.root} holds no <hash>/rank_0_0/<prefix> folder: vLLM hasn't compiled anything there"
         )
     created_at = _newest(tree.root, [f"{found.path}/{PARTS_LIST}" for found in folders])
@@ -65,7 +65,7 @@ def read_folder(folder: Path, *, namespace: str, model: str, sign: Sign) -> Read
         publications=tuple(publications),
         build=build,
         files=len(files),
-        bytes=sum(map(len, files.values())),
+        file_bytes=sum(map(len, files.values())),
         inside_model_files=sum(graph.inside_model_files for graph in graphs),
     )
 

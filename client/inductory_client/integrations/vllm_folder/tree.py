@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from inductory_client.contract.descriptor import BLOB_BYTES_MAX, check_relative_path
-from inductory_client.contract.errors import Malformed, StorageFailed, TooLarge
+from inductory_client.contract.errors import BadSettings, Malformed, StorageFailed, TooLarge
 
 CACHE_NAME = "torch_compile_cache"
 FILES_MAX = 100_000
@@ -50,18 +50,18 @@ class PartFolder:
 def locate(folder: Path) -> Tree:
     """Find the cache in `folder`: a VLLM_CACHE_ROOT, its torch_compile_cache, or one hash folder below that.
 
-    Raises Malformed where it is none of them.
+    Raises BadSettings where it is none of them.
     """
     folder = Path(os.path.abspath(folder))
     if not folder.is_dir():
-        raise Malformed(f"{folder} is not a folder")
+        raise BadSettings(f"{folder} is not a folder")
     if (folder / CACHE_NAME).is_dir():
         return Tree(folder / CACHE_NAME)
     if _has_ranks(folder):
         return Tree(folder.parent, only=folder.name)
     if folder.name == CACHE_NAME or any(_has_ranks(child) for child in folder.iterdir() if child.is_dir()):
         return Tree(folder)
-    raise Malformed(
+    raise BadSettings(
         f"{folder} is not a vLLM cache: it has neither a {CACHE_NAME} folder"
         " nor <hash>/rank_0_0 folders below it"
     )
