@@ -37,6 +37,7 @@ from .contract.wire import (
     Published,
     Resolve,
     Resolved,
+    Stats,
     Status,
 )
 from .deadline import Deadline
@@ -155,6 +156,10 @@ class HttpStore:
         """Have events counted. They are counted again if sent again."""
         path = f"/v1/events?{urlencode({'namespace': self.namespace})}"
         return self._exchange.ask("POST", path, EventsStored, events, deadline, repeatable=False)
+
+    def stats(self, deadline: Deadline | None = None) -> Stats:
+        """Return how much this namespace has, and how much rests in the store."""
+        return self._ask("GET", "/v1/stats", Stats, None, deadline)
 
     def ready(self, deadline: Deadline | None = None) -> Status:
         """Return what the store says of itself, also where that is that it isn't ready."""

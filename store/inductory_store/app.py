@@ -13,7 +13,7 @@ from .blobs.store import BlobStore
 from .catalog.catalog import Catalog
 from .openapi import openapi_of
 from .problems import install_problems
-from .routes import artifacts, blobs, builds, events, health, manifests, page
+from .routes import artifacts, blobs, builds, events, health, manifests, page, stats
 from .settings import StoreSettings
 from .store import Store
 from .version import __version__
@@ -36,7 +36,7 @@ def create_app(settings: StoreSettings, blobs_at: BlobStore | None = None) -> Fa
     app.state.store = store
     app.state.uploads = anyio.CapacityLimiter(settings.uploads_max)
     app.state.messages = anyio.CapacityLimiter(settings.messages_max)
-    routers = [part.router for part in (blobs, artifacts, manifests, builds, events, health, page)]
+    routers = [part.router for part in (blobs, artifacts, manifests, builds, events, stats, health, page)]
     for router in routers:
         app.include_router(router)
     install_problems(app, [route for router in routers for route in router.routes])

@@ -59,6 +59,7 @@ def examples() -> dict[type[Any], Any]:
         wire.BuildPage(builds=(_summary(build),), next=None),
         wire.Events(events=(wire.Event(kind="load", at=1767323045, count=12, artifact=artifact.key),)),
         wire.EventsStored(stored=1),
+        wire.Stats(builds=1, artifacts=1, blobs=2, bytes_at_rest=97),
         wire.Status(status="ok", version=__version__, checks={"database": "ok", "blobs": "ok"}),
         problem_of(ArtifactMissing()),
     ]

@@ -14,9 +14,11 @@ from typing import Any
 import httpx
 import pytest
 from inductory_client.contract import wire
+from inductory_client.contract.blob import pack
 from inductory_client.contract.bundle import BundleIndex
 from inductory_client.contract.digest import digest_of
 from inductory_client.contract.statement import verify_signature
+from inductory_client.transport import HttpStore
 from store_messages import Talk, artifact, build, descriptor, manifest, problem
 from store_process import StoreProcess
 
@@ -141,6 +143,23 @@ def test_openapi_describes_every_message_with_an_example_that_decodes(talk: Talk
     assert decoded["Build"].entries[0].manifest == decoded["Manifest"].id
 
 
+def test_stats_count_a_namespace_and_the_blobs_of_all(tmp_path: Path) -> None:
+    with StoreProcess(tmp_path / "store") as store:
+        talk, other = Talk(store.url, "default"), Talk(store.url, "other")
+        captured = manifest([talk.publish(b"one", "one"), talk.publish(b"two", "two")])
+        talk.put_manifest(captured)
+        talk.put_build(build([captured], "default"))
+        other.publish(b"three")
+        told = wire.decode(talk.http.get("/v1/stats").content, wire.Stats)
+        assert (told.builds, told.artifacts, told.blobs) == (1, 2, 3)
+        assert told.bytes_at_rest == sum(len(pack(data)) for data in (b"one", b"two", b"three"))
+        assert wire.decode(other.http.get("/v1/stats").content, wire.Stats).artifacts == 1
+        assert HttpStore(store.url).stats() == told
+        problem(talk.http.get("/v1/stats", params={"namespace": "No Such"}), 400, "malformed")
+        talk.http.close()
+        other.http.close()
+
+
 def test_every_route_is_described(talk: Talk) -> None:
     paths = talk.http.get("/openapi.json").json()["paths"]
     assert {f"{method} {path}" for path, operations in paths.items() for method in operations} == {
@@ -160,6 +179,7 @@ def test_every_route_is_described(talk: Talk) -> None:
         "get /v1/builds/{key}/bundle",
         "get /v1/builds/{key}/documents/{manifest}/{name}",
         "post /v1/events",
+        "get /v1/stats",
         "get /healthz",
         "get /readyz",
     }

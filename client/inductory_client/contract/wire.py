@@ -203,6 +203,16 @@ class EventsStored(Message, frozen=True):
     stored: int
 
 
+class Stats(Message, frozen=True):
+    """How much there is: builds and artifacts of one namespace, blobs of the whole store."""
+
+    builds: int
+    artifacts: int
+    blobs: int
+    bytes_at_rest: int
+    """Of the blobs, packed."""
+
+
 class Status(Message, frozen=True):
     """What the store says of itself at `/readyz`."""
 
@@ -242,6 +252,7 @@ __all__ = [
     "Published",
     "Resolve",
     "Resolved",
+    "Stats",
     "Status",
     "Subject",
     "decode",

@@ -1,10 +1,11 @@
-"""How much there is, for the first page."""
+"""How much there is."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from inductory_client.contract.wire import Stats
 from sqlalchemy import Connection, func, select
 
 from .blobs import READY
@@ -13,7 +14,7 @@ from .tables import artifact, blob, build, build_entry, manifest_blob
 
 @dataclass(frozen=True)
 class Totals:
-    """Counts over all namespaces."""
+    """Counts over all namespaces, for the first page."""
 
     builds: int
     artifacts: int
@@ -47,6 +48,18 @@ def totals(connection: Connection) -> Totals:
     ).one()
     sums = (reproduced, different, blobs, size, packed_size)
     return Totals(builds, artifacts, *(int(each or 0) for each in sums))
+
+
+def stats(connection: Connection, namespace: str) -> Stats:
+    """Count what one namespace has, and the blobs that all share; three queries."""
+    builds, artifacts = (
+        connection.scalar(select(func.count()).select_from(table).where(table.c.namespace == namespace)) or 0
+        for table in (build, artifact)
+    )
+    blobs, packed_bytes = connection.execute(
+        select(func.count(), func.sum(blob.c.packed_size)).where(blob.c.state == READY)
+    ).one()
+    return Stats(builds=builds, artifacts=artifacts, blobs=blobs, bytes_at_rest=int(packed_bytes or 0))
 
 
 def documents(connection: Connection, builds: Collection[str]) -> list[DocumentRow]:
