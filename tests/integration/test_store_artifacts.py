@@ -312,3 +312,9 @@ def test_a_cursor_that_this_store_never_gave(talk: Talk, index: int) -> None:
     for place in (["", "", index, "any", "inductor", "ab" * 32], ["\x00", "", 1, "any", "inductor", ""]):
         text = base64.urlsafe_b64encode(json.dumps(place).encode()).decode().rstrip("=")
         problem(talk.http.get("/v1/artifacts", params={"cursor": text}), 400, "malformed")
+
+
+@pytest.mark.parametrize("place", [[-1, "ab" * 32], [1e13, "ab" * 32], [1.0, "\x00"], [1.0, "ab"]])
+def test_a_cursor_of_builds_that_this_store_never_gave(talk: Talk, place: list[object]) -> None:
+    text = base64.urlsafe_b64encode(json.dumps(place).encode()).decode().rstrip("=")
+    problem(talk.http.get("/v1/builds", params={"cursor": text}), 400, "malformed")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 from inductory_client.contract import wire
 from inductory_client.contract.build import Build, BuildEntry
+from inductory_client.contract.digest import Digest
+from msgspec import Meta
 from msgspec.structs import replace
 from sqlalchemy import Connection, func, select, tuple_, update
 
@@ -16,10 +18,10 @@ from .targets import add_target
 
 
 class BuildPlace(NamedTuple):
-    """Where a build stands in the listing."""
+    """Where a build stands in the listing. Bounded, for a cursor may come from anybody."""
 
-    created_at: float
-    key: str
+    created_at: Annotated[float, Meta(ge=0, le=1e12)]
+    key: Digest
 
 
 @dataclass(frozen=True)
