@@ -42,6 +42,7 @@ class Client:
             self.cas,
             self.store if settings.publish else None,
             self.signing_key,
+            self.keyring,
             settings.drain_s,
             self._record_published,
         )

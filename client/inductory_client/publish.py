@@ -20,7 +20,7 @@ from .fork import begin_anew_in_children
 from .publication import Draft, DraftBlob, Publication
 from .transport import HttpStore
 from .trouble import log, warn_once
-from .trust import SigningKey
+from .trust import Keyring, SigningKey
 
 QUEUE_MAX = 256
 QUEUE_BYTES_MAX = 1 << 30
@@ -50,6 +50,17 @@ class PublicationReport(Struct, frozen=True, kw_only=True):
     build: str | None = None
     stored: bool = False
     """Whether a store has it; else the local CAS alone."""
+    untrusted: tuple[str, ...] = ()
+    """Signers of what the store keeps in place of ours, and whom this machine doesn't trust."""
+
+
+def kept_of_another(signer: str) -> str:
+    """Say what it means that the store keeps an untrusted signer's artifact, and what to do."""
+    return (
+        f"the store keeps what {signer[:12]} was first to publish, and this machine, which doesn't trust that"
+        " signer, will refuse it and compile each time; add that signer's key.pub to the trusted keys, or"
+        " publish into a namespace of your own"
+    )
 
 
 class Publisher:
@@ -60,6 +71,7 @@ class Publisher:
         cas: LocalCas,
         store: HttpStore | None,
         signing_key: Callable[[], SigningKey],
+        keyring: Callable[[], Keyring],
         drain_s: float,
         done: Callable[[PublicationReport], None] = lambda report: None,
     ) -> None:
@@ -67,6 +79,7 @@ class Publisher:
         self._cas = cas
         self._store = store
         self._load_signing_key = signing_key
+        self._keyring = keyring
         self._signing_key: SigningKey | None = None
         self._done = done
         self.after_fork()
@@ -115,7 +128,10 @@ class Publisher:
         blobs = {blob.descriptor.digest: blob for blob in publication.blobs}
         if self._store is None:
             return PublicationReport(blobs=len(blobs))
-        return _Sending(self._store, publication, artifacts, blobs, progress).run()
+        report = _Sending(self._store, publication, artifacts, blobs, self._keyring(), progress).run()
+        for signer in report.untrusted:
+            warn_once(f"publish:{signer}", "%s", kept_of_another(signer))
+        return report
 
     def keep(self, publication: Publication) -> tuple[Artifact, ...]:
         """Sign the artifacts and put them into the local CAS, whole, with the manifest and build.
@@ -173,12 +189,14 @@ class _Sending:
         publication: Publication,
         artifacts: tuple[Artifact, ...],
         blobs: dict[str, DraftBlob],
+        keyring: Keyring,
         progress: Progress,
     ) -> None:
         self._store = store
         self._publication = publication
         self._artifacts = artifacts
         self._blobs = blobs
+        self._keyring = keyring
         self._progress = progress
         self._done = 0
         self._total = len(blobs) + len(artifacts)
@@ -187,8 +205,12 @@ class _Sending:
     def run(self) -> PublicationReport:
         sent, blob_bytes = self._send_blobs()
         outcomes = {"created": 0, "reproduced": 0, "different": 0}
+        untrusted: set[str] = set()
         for artifact in self._artifacts:
-            outcomes[self._store.put_artifact(artifact, self._deadline()).outcome] += 1
+            published = self._store.put_artifact(artifact, self._deadline())
+            outcomes[published.outcome] += 1
+            if not self._keyring.trusts(published.signer):
+                untrusted.add(published.signer)
             self._step()
         manifest, build = self._publication.manifest, self._publication.build
         manifest_id = (
@@ -204,6 +226,7 @@ class _Sending:
             manifest=manifest_id,
             build=build_key,
             stored=True,
+            untrusted=tuple(sorted(untrusted)),
             **outcomes,
         )
 

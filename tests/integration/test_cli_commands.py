@@ -257,6 +257,17 @@ def test_push_says_what_is_not_whole_here(inductory: Command, machine: Path, nam
     assert inductory("push")[1]["incomplete"] == 2, "its manifest, too"
 
 
+def test_push_says_whose_artifacts_the_store_keeps(
+    inductory: Command, publisher: Client, machine: Path, tmp_path: Path
+) -> None:
+    build_of(publisher, "a")
+    namespace = publisher.settings.namespace
+    client(tmp_path / "second").publisher.publish_now(publication("a", namespace=namespace))
+    code, found = inductory("push", at=tmp_path / "second")
+    assert (code, found["known"], found["untrusted"]) == (0, 1, [publisher.signing_key().signer])
+    assert inductory("push")[1]["untrusted"] == []
+
+
 def test_push_asks_the_store_even_when_there_is_nothing_to_send(
     machine: Path, inductory: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -205,6 +205,26 @@ def test_a_pull_records_only_what_a_trusted_key_signed(make: Machines, tmp_path:
     assert node.cas.scan().artifacts == 0
 
 
+def test_who_comes_second_is_told_once_whom_to_trust(
+    make: Machines, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The store keeps the first signature for a key, whoever publishes the same bytes later."""
+    first = make("first", config_dir=tmp_path / "first" / "config")
+    assert first.publisher.publish_now(make.publication("a", "b")).untrusted == ()
+    signer = first.signing_key().signer
+    second = make("second")
+    assert second.publisher.publish_now(make.publication("a", "b")).untrusted == (signer,)
+    second.publisher.publish_now(make.publication("a", "b"))
+    (warned,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert signer[:12] in warned
+    assert "trusted keys" in warned
+
+    public = tmp_path / "first.pub"
+    public.write_text(public_line(first.signing_key().public_key, "first"))
+    trusting = make("third", trusted_keys=[public])
+    assert trusting.publisher.publish_now(make.publication("a", "b")).untrusted == ()
+
+
 def test_another_target_is_refused_by_its_factors(make: Machines) -> None:
     make("builder").publisher.publish_now(make.publication("a"))
     elsewhere = Target({**TARGET.factors, "cpu.isa": "neon"})

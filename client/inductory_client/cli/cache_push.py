@@ -12,6 +12,7 @@ from inductory_client.contract.errors import ArtifactMissing, BlobMissing, Induc
 from inductory_client.contract.manifest import Manifest
 from inductory_client.contract.wire import BATCH_MAX, Artifact, ArtifactWanted, Resolve
 from inductory_client.transport import HttpStore
+from inductory_client.trust import Keyring
 
 from .store_access import blob_deadline
 
@@ -40,6 +41,8 @@ class CachePushReport(Struct, frozen=True, kw_only=True):
     other_namespaces: int
     """Builds that were published into another namespace; they aren't sent."""
     refused: tuple[Refusal, ...]
+    untrusted: tuple[str, ...]
+    """Signers of what the store keeps in place of ours, and whom this machine doesn't trust."""
     blobs_sent: int
     blob_bytes: int
     """Bytes that travelled, packed."""
@@ -48,8 +51,11 @@ class CachePushReport(Struct, frozen=True, kw_only=True):
 class CachePush:
     """One push. Idempotent; whenever it ends, the store has no name without bytes."""
 
-    def __init__(self, cas: LocalCas, store: HttpStore, progress: Callable[[str], None]) -> None:
+    def __init__(
+        self, cas: LocalCas, store: HttpStore, keyring: Keyring, progress: Callable[[str], None]
+    ) -> None:
         self._cas = cas
+        self._keyring = keyring
         self._store = store
         self._progress = progress
         self._sent = 0
@@ -58,6 +64,7 @@ class CachePush:
         self._builds: set[str] = set()
         self._elsewhere: set[str] = set()
         self._refused: list[Refusal] = []
+        self._signers: set[str] = set()
         self._blobs_sent = 0
         self._blob_bytes = 0
 
@@ -79,6 +86,7 @@ class CachePush:
             builds=len(self._builds),
             other_namespaces=len(self._elsewhere),
             refused=tuple(self._refused),
+            untrusted=tuple(sorted(each for each in self._signers if not self._keyring.trusts(each))),
             blobs_sent=self._blobs_sent,
             blob_bytes=self._blob_bytes,
         )
@@ -88,9 +96,9 @@ class CachePush:
         for start in range(0, len(artifacts), BATCH_MAX):
             batch = artifacts[start : start + BATCH_MAX]
             wanted = tuple(ArtifactWanted(key=artifact.key) for artifact in batch)
-            missed = {
-                miss.key for miss in self._store.resolve(Resolve(artifacts=wanted, inline_bytes_max=0)).misses
-            }
+            found = self._store.resolve(Resolve(artifacts=wanted, inline_bytes_max=0))
+            self._signers.update(hit.signature.signer for hit in found.hits)
+            missed = {miss.key for miss in found.misses}
             yield from (artifact for artifact in batch if artifact.key in missed)
 
     def _send_names(self) -> None:
@@ -115,7 +123,7 @@ class CachePush:
 
     def _send(self, artifact: Artifact) -> None:
         self._send_blobs(each.digest for each in artifact.subject.descriptors)
-        self._store.put_artifact(artifact)
+        self._signers.add(self._store.put_artifact(artifact).signer)
 
     def _send_manifest(self, manifest: Manifest) -> None:
         self._send_blobs(each.digest for each in (*manifest.documents, *manifest.files))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from inductory_client.client import Client
 from inductory_client.integrations.vllm_folder.reading import ReadFolder, read_folder
-from inductory_client.publish import PublicationReport
+from inductory_client.publish import PublicationReport, kept_of_another
 
 from .cache_push import CachePush, CachePushReport
 from .exit_code import ExitCode
@@ -69,6 +70,7 @@ def _value(found: ReadFolder, reports: list[PublicationReport]) -> dict[str, Any
         "files": found.files,
         "file_bytes": found.file_bytes,
         "inside_model_files": found.inside_model_files,
+        "untrusted": sorted({signer for report in reports for signer in report.untrusted}),
         "blobs_sent": sum(report.blobs_sent for report in reports),
         "blob_bytes": sum(report.blob_bytes for report in reports),
         "artifacts": {
@@ -107,9 +109,15 @@ def _sent(blobs: int, size: int) -> str:
     )
 
 
+def _warn_of(signers: Iterable[str], output: Output) -> None:
+    for signer in signers:
+        output.note(f"inductory: {kept_of_another(signer)}")
+
+
 def _push_cache(client: Client, output: Output) -> int:
-    report = CachePush(client.cas, client.reach_store(), output.progress).run()
+    report = CachePush(client.cas, client.reach_store(), client.keyring(), output.progress).run()
     output.result(report, _cache_text(report))
+    _warn_of(report.untrusted, output)
     return ExitCode.REFUSED if report.refused else ExitCode.FINE
 
 
