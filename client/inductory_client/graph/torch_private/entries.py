@@ -1,0 +1,144 @@
+"""torch's cache entries: from an unpickled one to the callable that it was."""
+
+# mypy: disable-error-code="attr-defined,no-untyped-call,method-assign,misc"
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import pickle
+import types
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
+
+
+@functools.cache
+def check_signatures() -> None:
+    """Raise ImportError, naming what moved, where torch's private functions don't take what is passed
+    here.
+    """
+    from torch._functorch._aot_autograd.aot_autograd_result import BundledAOTAutogradResult
+    from torch._inductor import standalone_compile
+    from torch._inductor.async_compile import AsyncCompile
+    from torch._inductor.output_code import CompiledFxGraph
+
+    expected: dict[Callable[..., Any], tuple[str, ...]] = {
+        standalone_compile: ("gm", "example_inputs", "dynamic_shapes", "options", "aot"),
+        ShapeEnv.create_symbol: (
+            "val",
+            "source",
+            "dynamic_dim",
+            "constraint_dim",
+            "positive",
+            "do_not_specialize_zero_one",
+        ),
+        ShapeEnv.create_symintnode: ("sym", "hint", "source"),
+        BundledAOTAutogradResult.wrap_post_compile: ("args", "aot_config", "fx_config"),
+        CompiledFxGraph.after_deserialization: ("constants",),
+        AsyncCompile.cpp_pybinding: ("argtypes", "source_code"),
+    }
+    for function, names in expected.items():
+        missing = [name for name in names if name not in inspect.signature(function).parameters]
+        if missing:
+            raise ImportError(
+                f"{function.__qualname__} of torch {torch.__version__} no longer takes {', '.join(missing)}"
+            )
+
+
+def compiled_graphs(entry: Any) -> list[Any]:
+    """Return the CompiledFxGraphs of an entry: forward, and backward if there is one."""
+    parts = (entry.compiled_fw, entry.compiled_bw)
+    return [part.result for part in parts if part is not None]
+
+
+def unpickle_entry(payload: bytes) -> Any:
+    """Unpickle an entry. RUNS CODE: only for bytes whose digest a trusted signer vouched for."""
+    return pickle.loads(payload)  # noqa: S301
+
+
+def run_entry(entry: Any, run_source: Callable[[Any, str], types.ModuleType]) -> Callable[..., Any]:
+    """Turn an unpickled entry into the callable that it was.
+
+    As torch's `deserialize_bundled_cache_entry`, but for three things: the entry isn't copied first (we don't
+    serialise it again), nothing is written to the Inductor cache, and the generated source is run by
+    `run_source` from memory, so that a stale file in that cache can't stand in for it.
+    """
+    from torch._inductor.cudagraph_utils import BoxedDeviceIndex
+    from torch._inductor.utils import BoxedBool
+
+    check_signatures()
+    for graph in compiled_graphs(entry):
+        graph.after_deserialization = functools.partial(_after_deserialization, graph, run_source)
+    entry.guards_expr = None  # ours travel in the signed statement, and are checked against the live ShapeEnv
+    context = torch._guards.TracingContext(FakeTensorMode(shape_env=ShapeEnv()))
+    with torch._guards.tracing(context):
+        compiled = entry.wrap_post_compile(
+            [],
+            entry.sanitized_aot_config,
+            {
+                "cudagraphs": BoxedBool(torch._inductor.config.triton.cudagraphs),
+                "boxed_forward_device_index": BoxedDeviceIndex(None),
+            },
+        )
+
+    def call(*inputs: Any) -> Any:
+        return compiled(list(inputs))  # a list of its own, which torch empties to free inputs early
+
+    return call
+
+
+def _after_deserialization(
+    graph: Any, run_source: Callable[[Any, str], types.ModuleType], constants: Any
+) -> str:
+    module = run_source(graph, graph.source_code)
+    for name, value in constants.unwrap(graph).items():
+        setattr(module, name, value)
+    graph.current_callable = module.call
+    graph.recursively_apply_fns = getattr(module, "recursively_apply_fns", None)
+    graph.compiled_fn_runner = getattr(module, "runner", None)
+    return str(module.__file__)
+
+
+ProvideNative = Callable[[list[str], str, Callable[[str], Any]], Any]
+"""(argument types, C++ source, what torch would do with a source) -> the kernel, or a future of it."""
+
+
+_NATIVE: ContextVar[ProvideNative | None] = ContextVar("inductory_native", default=None)
+
+
+@contextlib.contextmanager
+def native_kernels(provide: ProvideNative) -> Iterator[None]:
+    """While generated source runs in this context, have `provide` supply its native kernels."""
+    _install_native_hook()
+    token = _NATIVE.set(provide)
+    try:
+        yield
+    finally:
+        _NATIVE.reset(token)
+
+
+@functools.cache
+def _install_native_hook() -> None:
+    from torch._inductor.async_compile import AsyncCompile
+
+    stock = AsyncCompile.cpp_pybinding
+
+    @functools.wraps(stock)
+    def cpp_pybinding(self: Any, argtypes: list[str], source_code: str) -> Any:
+        provide = _NATIVE.get()
+        if provide is None:
+            return stock(self, argtypes, source_code)
+        return provide(argtypes, source_code, functools.partial(stock, self, argtypes))
+
+    AsyncCompile.cpp_pybinding = cpp_pybinding
+
+
+def address_of_data_ptr() -> str:
+    """Return what Inductor's native kernels are told of torch: the address of a function, as text."""
+    return str(torch._C._dynamo.guards._torchinductor_pyobject_tensor_data_ptr)
