@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+from weakref import finalize
 
 from .connection import Connection
 from .contract.errors import DeadlineExceeded, StoreUnavailable
@@ -34,6 +35,8 @@ class ConnectionPool:
         self._lock = ForkLock()
         self._idle: list[Connection] = []
         self._pid = os.getpid()
+        # Whoever drops a client without closing it leaves no open sockets behind.
+        finalize(self, _close_all, self._idle)
 
     @contextmanager
     def exchange(
@@ -74,14 +77,7 @@ class ConnectionPool:
     def close(self) -> None:
         """Close the idle connections; the pool can be used again."""
         with self._lock:
-            idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
-
-    def __del__(self) -> None:
-        # Whoever drops a client without closing it leaves no open sockets behind.
-        for connection in self._idle:
-            connection.close()
+            _close_all(self._idle)
 
     def _ask(
         self,
@@ -129,6 +125,11 @@ class ConnectionPool:
 
             self._context = ssl.create_default_context()
         return self._context
+
+
+def _close_all(connections: list[Connection]) -> None:
+    while connections:
+        connections.pop().close()
 
 
 def _send(

@@ -9,20 +9,15 @@ import msgspec
 
 from inductory_client.cas import LocalCas
 from inductory_client.contract.errors import BadSettings, InductoryError
-from inductory_client.contract.wire import PAGE_MAX
 from inductory_client.settings import Settings
-from inductory_client.transport import HttpStore
 from inductory_client.trust import Keyring, load_signing_key
 from inductory_client.version import __version__
 
 from .exit_code import ExitCode, exit_code_of
 from .options import add_settings_options, settings_of
 from .output import Output
-from .store_access import all_builds, open_store
+from .store_access import open_store
 from .table import bytes_text, count_text, facts
-
-_ROWS_MAX = 20 * PAGE_MAX
-"""How far artifacts are counted."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,23 +51,8 @@ def _store(settings: Settings, output: Output) -> dict[str, Any]:
         status = store.ready()
         value = {"url": store.url, "namespace": store.namespace, **msgspec.to_builtins(status)}
         if status.status == "ok":
-            value["builds"] = sum(1 for _ in all_builds(store))
-            value["artifacts"], value["artifacts_more"] = _count_artifacts(store)
+            value |= msgspec.to_builtins(store.stats())
     return value
-
-
-def _count_artifacts(store: HttpStore) -> tuple[int, bool]:
-    """Return how many artifacts the namespace has, and whether there are more than are counted."""
-    found: set[str] = set()
-    cursor, rows = None, 0
-    while rows < _ROWS_MAX:
-        page = store.lookup({"limit": str(PAGE_MAX)}, cursor)
-        found.update(entry.artifact for entry in page.entries)
-        rows += len(page.entries)
-        cursor = page.next
-        if cursor is None:
-            return len(found), False
-    return len(found), True
 
 
 def _cache(settings: Settings) -> dict[str, Any]:
@@ -116,8 +96,6 @@ def _store_facts(store: dict[str, Any]) -> list[tuple[str, object]]:
     if wrong:
         pairs.append(("  not ready", "; ".join(wrong)))
     if "builds" in store:
-        more = " or more" if store["artifacts_more"] else ""
-        artifacts = count_text(store["artifacts"], "artifact") + more
-        counts = f"{count_text(store['builds'], 'build')}, {artifacts}"
+        counts = f"{count_text(store['builds'], 'build')}, {count_text(store['artifacts'], 'artifact')}"
         pairs.append((f"  namespace {store['namespace']}", counts))
     return pairs
