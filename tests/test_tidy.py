@@ -310,9 +310,7 @@ def test_no_file_grows_past_a_few_screens() -> None:
         for path, text in texts().items()
         if path.suffix == ".py"
     }
-    broken(
-        f"{name} has {count} lines" for name, count in lines.items() if count > LINES_MAX
-    )
+    broken(f"{name} has {count} lines" for name, count in lines.items() if count > LINES_MAX)
 
 
 def test_test_modules_have_names_of_their_own() -> None:
