@@ -6,7 +6,6 @@ import atexit
 import os
 import shutil
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 
 import torch
 from inductory_client.contract.canonical_json import canonical_json
+from inductory_client.fork import ForkLock
 from inductory_client.graph import torch_private
 from inductory_client.graph.canonical import Form
 from inductory_client.graph.expressions import SymbolNames
@@ -23,7 +23,7 @@ from inductory_client.graph.unsupported import Unsupported
 
 from .rebuild import Rebuilt, rebuild
 
-_COMPILING = threading.Lock()
+_COMPILING = ForkLock()
 
 
 @dataclass(frozen=True)
@@ -124,11 +124,4 @@ def _remove(folder: str, owner: int) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _begin_in_child() -> None:
-    """Give a forked child a folder and a lock of its own: the parent's may be in use, or held."""
-    global _COMPILING
-    _COMPILING = threading.Lock()
-    _private_folder.cache_clear()
-
-
-os.register_at_fork(after_in_child=_begin_in_child)
+os.register_at_fork(after_in_child=_private_folder.cache_clear)  # a child compiles in a folder of its own

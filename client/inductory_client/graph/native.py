@@ -10,13 +10,13 @@ from __future__ import annotations
 import importlib.machinery
 import importlib.util
 import os
-import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from inductory_client.contract.canonical_json import digest_of_json
 from inductory_client.contract.digest import digest_of
 from inductory_client.contract.errors import LoadFailed
+from inductory_client.fork import ForkLock
 
 from . import torch_private
 
@@ -39,7 +39,7 @@ class NativeLibraries:
 
     def __init__(self) -> None:
         self._kernels: dict[str, Callable[..., Any]] = {}
-        self._lock = threading.Lock()
+        self._lock = ForkLock()
 
     def kernel(self, data: bytes) -> Callable[..., Any]:
         """Map `data` and return its kernel. RUNS CODE: only for verified bytes. Raises LoadFailed."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Literal
+
+from inductory_client.fork import ForkLock
 
 Outcome = Literal["loaded", "compiled", "stock"]
 
@@ -39,7 +40,7 @@ class GraphReport:
     keys: tuple[str, ...] = ()
 
 
-_LOCK = threading.Lock()
+_LOCK = ForkLock()
 _REPORTS: deque[GraphReport] = deque(maxlen=REPORTS_MAX)
 
 

@@ -9,10 +9,10 @@ depend on data, and whatever else can't be shared safely go to stock Inductor.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from inductory_client.fork import ForkLock
 from inductory_client.graph.torch_stock import mode_patches, stock_compile
 from inductory_client.settings import Settings
 from inductory_client.trouble import warn_once
@@ -44,7 +44,7 @@ def inductory(
 
 
 _KNOWN: dict[tuple[tuple[str, str], ...], Settings] = {}
-_LOCK = threading.Lock()
+_LOCK = ForkLock()
 
 
 def _settings(overrides: dict[str, Any]) -> Settings:
