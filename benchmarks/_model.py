@@ -29,7 +29,7 @@ TOKENS = 16
 def make() -> tuple[torch.nn.Module, torch.Tensor]:
     """Return the model and its input, the same in every process."""
     torch.manual_seed(0)
-    model = Qwen3ForCausalLM(Qwen3Config(**CONFIG)).eval()
+    model = Qwen3ForCausalLM(Qwen3Config(**CONFIG)).train(False)
     ids = torch.arange(TOKENS)[None]
     torch._dynamo.mark_dynamic(ids, 1)
     return model, ids

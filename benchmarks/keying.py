@@ -17,18 +17,10 @@ from typing import Any
 import _model
 import torch.fx
 from _harness import finish, progress
-from inductory_client.contract.key import BACKEND, artifact_key
-from inductory_client.graph.canonical import (
-    canonicalise,
-    example_inputs,
-    fixed_size,
-    returns_bare,
-    shape_of,
-)
-from inductory_client.graph.captured import capture
+from inductory_client.graph.canonical import example_inputs, fixed_size, returns_bare
+from inductory_client.graph.captured import capture, key_part
 from inductory_client.graph.factors import current_target
-from inductory_client.graph.refusals import refuse_aliased_mutation
-from inductory_client.graph.split import Part, split_graph
+from inductory_client.graph.split import split_graph
 from torch._functorch import config as functorch_config
 from torch._inductor.standalone_compile import autograd_cache_key
 
@@ -67,7 +59,7 @@ def _figures(module: torch.fx.GraphModule, inputs: Sequence[Any], repeats: int) 
 
     def key_all() -> None:
         for part in pieces:
-            _key(part, fixed, fingerprint)
+            key_part(part, fixed, fingerprint, {})
 
     def torch_key_all() -> None:
         for part in tuples:
@@ -85,20 +77,6 @@ def _figures(module: torch.fx.GraphModule, inputs: Sequence[Any], repeats: int) 
     times["torch_ms_per_piece"] = [each / len(tuples) for each in spent]
     medians = {name: round(statistics.median(taken), 3) for name, taken in times.items()}
     return medians | {"first_capture_ms": round(first, 1), "pieces": len(pieces), "repeats": repeats}
-
-
-def _key(part: Part, fixed: int | None, fingerprint: str) -> str:
-    """Do what `capture` does for each piece."""
-    inputs = part.inputs()
-    refuse_aliased_mutation(part.module, inputs)
-    canonical = canonicalise(part.module, inputs)
-    return artifact_key(
-        graph_digest=canonical.digest,
-        shape=shape_of(canonical.form, fixed),
-        backend=BACKEND,
-        options={},
-        target_fingerprint=fingerprint,
-    )
 
 
 def _milliseconds(work: Callable[[], Any], repeats: int) -> list[float]:

@@ -143,7 +143,7 @@ def total(start: dict[str, Any], name: str) -> int:
 
 
 def seconds(start: dict[str, Any], step: str) -> float:
-    return sum(graph["seconds"].get(step, 0.0) for graph in start["graphs"])
+    return float(sum(graph["seconds"].get(step, 0.0) for graph in start["graphs"]))
 
 
 def print_table(result: dict[str, Any], cold: dict[str, Any], warm: dict[str, Any]) -> None:

@@ -22,7 +22,8 @@ def make_model() -> Qwen3ForCausalLM:
         vocab_size=1000,
         use_cache=False,
     )
-    return Qwen3ForCausalLM(config).eval()
+    model: Qwen3ForCausalLM = Qwen3ForCausalLM(config).train(False)
+    return model
 
 
 def prompt(tokens: int) -> torch.Tensor:

@@ -84,7 +84,7 @@ def capture(
     split = split_graph(module, splitting_ops)
     fingerprint = target.fingerprint
     fixed = fixed_size(example_inputs(module))
-    pieces = tuple(_piece(part, fixed, fingerprint, named_options) for part in split.pieces)
+    pieces = tuple(key_part(part, fixed, fingerprint, named_options) for part in split.pieces)
     digests = {piece.part.name: piece.key for piece in pieces}
     for part in split.parts:
         if part.attention:
@@ -93,7 +93,10 @@ def capture(
     return CapturedGraph(split, pieces, target, named_options, outer, shape_of(outer.form, fixed))
 
 
-def _piece(part: Part, fixed: int | None, fingerprint: str, options: dict[str, str]) -> Piece:
+def key_part(part: Part, fixed: int | None, fingerprint: str, options: dict[str, str]) -> Piece:
+    """Return a part as a piece with its key; `fixed` is the size of a graph without symbols. Raises
+    Unsupported.
+    """
     inputs = part.inputs()
     refuse_aliased_mutation(inputs)
     canonical = canonicalise(part.module, inputs)
