@@ -96,15 +96,7 @@ def fetch(
         warn_once(f"fetch:{error.code}", "the store isn't used for now: %s", error)
     for refusal in fetching.refused.values():
         warn_once(f"refused:{refusal.code}", "an artifact is refused: %s", refusal)
-    return Fetched(
-        pieces=fetching.pieces,
-        misses=tuple(fetching.misses),
-        refused=fetching.refused,
-        seconds=clock() - began,
-        verify_seconds=fetching.verify_seconds,
-        bytes_moved=fetching.bytes_moved,
-        error=error,
-    )
+    return fetching.fetched(clock() - began, error)
 
 
 class _Fetching:
@@ -124,6 +116,18 @@ class _Fetching:
         self._keyring = Keyring(())
         self._inline: dict[str, bytes] = {}
         self._received: dict[str, bytes] = {}
+
+    def fetched(self, seconds: float, error: InductoryError | None) -> Fetched:
+        """Return what was found, after `seconds`."""
+        return Fetched(
+            pieces=self.pieces,
+            misses=tuple(self.misses),
+            refused=self.refused,
+            seconds=seconds,
+            verify_seconds=self.verify_seconds,
+            bytes_moved=self.bytes_moved,
+            error=error,
+        )
 
     def from_cas(self, keyring: Keyring) -> None:
         self._keyring = keyring

@@ -10,6 +10,7 @@ before.
 
 from __future__ import annotations
 
+import functools
 from fractions import Fraction
 from typing import Any
 
@@ -31,6 +32,7 @@ _SYMPY_FUNCTIONS: dict[str, Any] = {
 }  # fmt: skip
 
 
+@functools.cache
 def _functions() -> dict[str, Any]:
     return _SYMPY_FUNCTIONS | torch_private.symbolic_functions()
 

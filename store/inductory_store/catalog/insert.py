@@ -17,12 +17,6 @@ def insert_all(connection: Connection, table: Table, rows: Sequence[Row]) -> Non
         connection.execute(insert(table), rows)
 
 
-def insert_new(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
-    """Insert those of `rows` whose primary key isn't there yet."""
-    if rows:
-        connection.execute(_insert(connection, table).on_conflict_do_nothing(), rows)
-
-
 def insert_first(connection: Connection, table: Table, row: Row) -> bool:
     """Insert `row` unless its primary key is there, and say whether it was; of racing writers one wins."""
     # Not by the count of rows, which not every driver tells of an insert.
