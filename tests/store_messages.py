@@ -12,8 +12,9 @@ from inductory_client.contract import wire
 from inductory_client.contract.artifact import Artifact, Subject
 from inductory_client.contract.blob import pack
 from inductory_client.contract.build import Build, BuildEntry
-from inductory_client.contract.descriptor import PAYLOAD, Descriptor
+from inductory_client.contract.descriptor import LOADABLE_DISPATCH, PAYLOAD, Descriptor
 from inductory_client.contract.digest import digest_of
+from inductory_client.contract.key import BACKEND, DISPATCH_BACKEND
 from inductory_client.contract.manifest import Manifest, ManifestEntry
 from inductory_client.contract.provenance import Provenance
 from inductory_client.contract.shape import Shape
@@ -42,6 +43,7 @@ def artifact(
     key: Ed25519PrivateKey = KEY,
     compile_seconds: float | None = 2.5,
     scheme_key: str | None = None,
+    backend: str | None = None,
 ) -> Artifact:
     """An artifact of our scheme, or of vLLM's where a scheme key is given."""
     subject = Subject(
@@ -49,7 +51,7 @@ def artifact(
         graph_digest=digest_of(graph.encode()) if scheme_key is None else None,
         scheme_key=scheme_key,
         shape=shape,
-        backend="inductor" if scheme_key is None else "inductor_standalone",
+        backend=backend or (BACKEND if scheme_key is None else "inductor_standalone"),
         target=target,
         descriptors=tuple(descriptors),
     )
@@ -114,6 +116,13 @@ class Talk:
     def publish(self, data: bytes, graph: str = "graph", **fields: object) -> Artifact:
         """Upload bytes and publish them as the payload of an artifact."""
         value = artifact([descriptor(data)], graph, **fields)  # type: ignore[arg-type]
+        assert self.put_blob(data).is_success
+        assert self.put_artifact(value).is_success
+        return value
+
+    def publish_dispatch(self, data: bytes, entry: str = "entry") -> Artifact:
+        """Upload bytes and publish them as a loadable dispatch."""
+        value = artifact([descriptor(data, LOADABLE_DISPATCH)], entry, shape=None, backend=DISPATCH_BACKEND)
         assert self.put_blob(data).is_success
         assert self.put_artifact(value).is_success
         return value

@@ -46,6 +46,7 @@ class Draft(Struct, frozen=True, kw_only=True):
     options: dict[str, str] = {}
     target: Target
     guards: tuple[str, ...] = ()
+    requires: dict[str, str] = {}
     provenance: Provenance
 
     @property
@@ -61,6 +62,7 @@ class Draft(Struct, frozen=True, kw_only=True):
             target=self.target,
             descriptors=tuple(blob.descriptor for blob in self.blobs),
             guards=self.guards,
+            requires=self.requires,
         )
 
 
@@ -97,7 +99,7 @@ class Names(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Publication(Struct, frozen=True, kw_only=True):
-    """What is published together, in this order: blobs, artifacts, manifest, build.
+    """What is published together, in this order: blobs, artifacts (pieces and dispatches), manifest, build.
 
     All that a manifest or a build names is either in here or in the store already.
     """

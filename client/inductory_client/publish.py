@@ -145,9 +145,11 @@ class Publisher:
                 self._cas.put(descriptor.digest, blob.data)
             self._cas.put_artifact(artifact)
         manifest = publication.manifest
-        if manifest is not None and not manifest.files:
-            for blob in manifest.documents:
-                self._cas.put(blob.descriptor.digest, blob.data)
+        if manifest is not None and manifest.files:
+            return artifacts
+        for blob in manifest.documents if manifest is not None else ():
+            self._cas.put(blob.descriptor.digest, blob.data)
+        if manifest is not None or publication.build is not None:
             self._cas.put_names(publication.names)
         return artifacts
 

@@ -160,12 +160,11 @@ def upgrade() -> None:
         "build_entry",
         sa.Column("namespace", sa.String(64), nullable=False),
         sa.Column("build", sa.String(64), nullable=False),
+        sa.Column("position", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("name", sa.String(200), nullable=False),
         sa.Column("manifest", sa.String(64), nullable=False),
-        sa.Column("position", sa.Integer(), nullable=False),
         sa.Column("dispatch", sa.String(64), nullable=True),
         sa.Column("record", sa.LargeBinary(), nullable=False),
-        sa.ForeignKeyConstraint(["dispatch"], ["blob.digest"], name="fk_build_entry_dispatch"),
         sa.ForeignKeyConstraint(
             ["namespace", "build"],
             ["build.namespace", "build.key"],
@@ -176,13 +175,19 @@ def upgrade() -> None:
             ["manifest.namespace", "manifest.id"],
             name="fk_build_entry_namespace_manifest",
         ),
-        sa.PrimaryKeyConstraint("namespace", "build", "name", "manifest", name="pk_build_entry"),
+        sa.ForeignKeyConstraint(
+            ["namespace", "dispatch"],
+            ["artifact.namespace", "artifact.key"],
+            name="fk_build_entry_namespace_dispatch",
+        ),
+        sa.PrimaryKeyConstraint("namespace", "build", "position", name="pk_build_entry"),
     )
     op.create_index(
-        "ix_build_entry_namespace_build_manifest_name",
+        "ix_build_entry_namespace_build_manifest_position",
         "build_entry",
-        ["namespace", "build", "manifest", "name"],
+        ["namespace", "build", "manifest", "position"],
     )
+    op.create_index("ix_build_entry_namespace_dispatch", "build_entry", ["namespace", "dispatch"])
     op.create_index("ix_build_entry_namespace_manifest", "build_entry", ["namespace", "manifest"])
 
     op.create_table(
@@ -214,7 +219,8 @@ def downgrade() -> None:
     op.drop_index("ix_manifest_entry_namespace_artifact", table_name="manifest_entry")
 
     op.drop_table("manifest_entry")
-    op.drop_index("ix_build_entry_namespace_build_manifest_name", table_name="build_entry")
+    op.drop_index("ix_build_entry_namespace_dispatch", table_name="build_entry")
+    op.drop_index("ix_build_entry_namespace_build_manifest_position", table_name="build_entry")
     op.drop_index("ix_build_entry_namespace_manifest", table_name="build_entry")
 
     op.drop_table("build_entry")

@@ -107,8 +107,6 @@ def test_a_build_names_only_what_is_there(talk: Talk) -> None:
     problem(talk.put_build(build([value], talk.namespace)), 409, "artifact_missing")
     talk.put_manifest(value)
     start = build([value], talk.namespace)
-    dispatched = replace(start.entries[0], dispatch=descriptor(b"no such dispatch"))
-    problem(talk.put_build(replace(start, entries=(dispatched,))), 409, "blob_missing")
     problem(talk.put_build(start, "00" * 32), 422, "key_mismatch")
     problem(talk.put_build(build([value], "elsewhere")), 422, "key_mismatch")
     problem(talk.http.get(f"/v1/builds/{start.key}"), 404, "not_found")
@@ -155,6 +153,18 @@ def test_a_bundle_has_each_blob_once_and_no_more_than_is_loaded(talk: Talk) -> N
     assert order == [digest_of(b"shared payload"), digest_of(b"own payload")]
     assert set(blobs.values()) == {b"shared payload", b"own payload"}
     problem(talk.http.get(f"/v1/builds/{'00' * 32}/bundle"), 404, "not_found")
+
+
+def test_a_bundle_brings_the_dispatches_too(talk: Talk) -> None:
+    payload, dispatch = talk.publish(b"payload"), talk.publish_dispatch(b"dispatch")
+    captured = manifest([payload])
+    talk.put_manifest(captured)
+    start = build([captured], talk.namespace)
+    start = replace(start, entries=(replace(start.entries[0], dispatch=dispatch.key),))
+    talk.put_build(start)
+    index, blobs, _ = frames_of(talk, start.key)
+    assert index == BundleIndex(build=start, manifests=(captured,), artifacts=(dispatch, payload))
+    assert set(blobs.values()) == {b"dispatch", b"payload"}
 
 
 def test_a_bundle_of_a_foreign_folder_has_its_files(talk: Talk) -> None:

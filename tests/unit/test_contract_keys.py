@@ -22,9 +22,10 @@ from contract_samples import (
 )
 from inductory_client.contract.artifact import Subject
 from inductory_client.contract.build import BuildEntry
-from inductory_client.contract.descriptor import FILE, LOADED, PYTHON
+from inductory_client.contract.descriptor import FILE, LOADABLE_DISPATCH, NATIVE, PAYLOAD, PYTHON
 from inductory_client.contract.digest import digest_of
 from inductory_client.contract.errors import Malformed
+from inductory_client.contract.key import DISPATCH_BACKEND
 from inductory_client.contract.target import FactorDifference, Target, differences
 
 GOLDEN = {
@@ -125,9 +126,18 @@ def test_a_shape_that_makes_no_sense_has_no_key() -> None:
         _ = subject(shape=(5, 1)).key
 
 
-def test_a_load_reads_payload_and_native_files() -> None:
-    assert [descriptor.media_type for descriptor in subject().loaded] == [*sorted(LOADED, reverse=True)]
+def test_a_load_reads_payload_native_files_and_dispatch() -> None:
+    assert [descriptor.media_type for descriptor in subject().loaded] == [PAYLOAD, NATIVE]
     assert subject().loaded[0].digest == digest_of(PAYLOAD_BYTES)
+    dispatch = describe(b"a dispatch", LOADABLE_DISPATCH)
+    readable = describe(b"class GraphModule: ...", PYTHON)
+    assert subject(descriptors=(readable, dispatch), backend=DISPATCH_BACKEND).loaded == (dispatch,)
+
+
+def test_what_a_machine_must_have_at_least_is_signed_and_not_in_the_key() -> None:
+    plain, demanding = subject(), subject(requires={"cuda.driver": "550.54"})
+    assert demanding.key == plain.key
+    assert demanding.signed_bytes != plain.signed_bytes
 
 
 def test_documents_are_not_in_a_manifests_id_and_files_are() -> None:

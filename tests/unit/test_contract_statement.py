@@ -57,6 +57,7 @@ TAMPERINGS: dict[str, Callable[[Subject], dict[str, Any]]] = {
     "backend": lambda _: {"backend": "eager"},
     "option": lambda _: {"options": {"max_autotune": "True"}},
     "option taken": lambda _: {"options": {}},
+    "requirement": lambda _: {"requires": {"cuda.driver": "1"}},
     "target": lambda subject: {"target": Target(subject.target.factors | {"cpu.isa": "avx512"})},
     "guards": lambda _: {"guards": ("z0 % 8 == 0",)},
     "payload digest": lambda subject: other_descriptor(subject, digest=digest_of(b"evil")),

@@ -42,8 +42,7 @@ class BuildReading:
         build = self._store.get_build(key)
         keys: set[str] = set()
         for entry in build.entries:
-            if entry.dispatch is not None:
-                self.descriptors[entry.dispatch.digest] = entry.dispatch
+            keys |= {entry.dispatch} if entry.dispatch is not None else set()
             keys |= self._try(entry.manifest, self._read_manifest) or set()
         for artifact in sorted(keys):
             self._try(artifact, self._read_artifact)

@@ -14,7 +14,7 @@ from .key import SCHEME, artifact_key, foreign_key
 from .provenance import Provenance
 from .shape import Shape
 from .statement import Signature, signed_bytes
-from .target import Target
+from .target import FactorName, FactorValue, Target
 
 ARTIFACT_STATEMENT = "application/vnd.inductory.artifact.v1+json"
 
@@ -43,6 +43,8 @@ class Subject(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     descriptors: Annotated[tuple[Descriptor, ...], Meta(min_length=1, max_length=1000)]
     guards: Annotated[tuple[str, ...], Meta(max_length=200)] = ()
     """Conditions on the piece's symbols (z0, z1, ...) that compiling added; a load checks them."""
+    requires: Annotated[dict[FactorName, FactorValue], Meta(max_length=50)] = {}
+    """What the machine must have at least, by name (`cuda.driver`); not in the key. See `target.unmet`."""
 
     @property
     def key(self) -> str:

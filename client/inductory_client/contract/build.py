@@ -8,7 +8,6 @@ import msgspec
 from msgspec import Meta, Struct
 
 from .canonical_json import digest_of_json
-from .descriptor import Descriptor
 from .digest import Digest
 from .errors import Malformed
 from .target import Target
@@ -31,12 +30,15 @@ def check_namespace(text: str) -> str:
 
 
 class BuildEntry(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One entry of a model into compiled code: the function that was captured and its manifest."""
+    """One entry of a model into compiled code: the function that was captured and its manifest.
+
+    It is told apart by all three: one function may have several graphs, and a graph several dispatches.
+    """
 
     name: Annotated[str, Meta(min_length=1, max_length=200)]
     manifest: Digest
-    dispatch: Descriptor | None = None
-    """The loadable dispatch, which lets a start skip the capture."""
+    dispatch: Digest | None = None
+    """Artifact key of the dispatch that lets a start skip the capture; its pieces are the manifest's."""
 
 
 class Build(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -13,14 +13,17 @@ PAYLOAD = "application/vnd.inductory.payload.v1"
 """An artifact's loadable Inductor bytes, normalised. Loading them runs code: verify first."""
 NATIVE = "application/vnd.inductory.native.v1"
 """A shared library that the payload's source would otherwise be compiled to. Mapped and executed."""
+LOADABLE_DISPATCH = "application/vnd.inductory.dispatch.v1"
+"""What lets a start skip the capture: the one loaded blob of an artifact of backend `dynamo`. Loading it runs
+code, as a payload's does."""
 GRAPH = "application/vnd.inductory.graph.v1+json"
 """The canonical form of a submodule: what the graph digest is the digest of."""
 PYTHON = "text/x-python"
-"""Source to read: generated code, a blueprint, a dispatch."""
+"""Source to read: generated code, a blueprint, a dispatch as text."""
 FILE = "application/octet-stream"
 """A file of a folder that another program wrote, kept as it is."""
 
-LOADED = frozenset({PAYLOAD, NATIVE})
+LOADED = frozenset({PAYLOAD, NATIVE, LOADABLE_DISPATCH})
 """The media types that a warm start needs; the others are there to be read."""
 
 BLOB_BYTES_MAX = 1 << 30

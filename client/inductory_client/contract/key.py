@@ -16,6 +16,8 @@ SCHEME = "inductory"
 
 BACKEND = "inductor"
 """The compiler that makes our code."""
+DISPATCH_BACKEND = "dynamo"
+"""What makes a loadable dispatch. Its graph digest is that of what is known before a capture."""
 
 
 def artifact_key(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -12,6 +14,8 @@ TARGET_VERSION = 1
 
 FactorName = Annotated[str, Meta(min_length=1, max_length=200)]
 FactorValue = Annotated[str, Meta(max_length=4000)]
+
+_VERSION = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}){0,7}")
 
 
 class Target(Struct, frozen=True, forbid_unknown_fields=True):
@@ -41,3 +45,32 @@ def differences(ours: Target, theirs: Target) -> tuple[FactorDifference, ...]:
     names = sorted(ours.factors.keys() | theirs.factors.keys())
     pairs = ((name, ours.factors.get(name), theirs.factors.get(name)) for name in names)
     return tuple(FactorDifference(name, a, b) for name, a, b in pairs if a != b)
+
+
+def unmet(requires: Mapping[str, str], have: Mapping[str, str]) -> tuple[str, ...]:
+    """Return those of the least versions in `requires` that a machine which has `have` falls short of.
+
+    Each is a text that names the factor and both versions. Versions are compared number by number: 12.10 is
+    later than 12.9, and 12 is 12.0. A name that isn't in `have`, and a version on either side that isn't
+    dotted numbers, count as unmet: what can't be compared can't be relied on.
+    """
+    return tuple(
+        f"{name}: {have.get(name, 'absent')} here, at least {least} needed"
+        for name, least in sorted(requires.items())
+        if not _reaches(have.get(name, ""), least)
+    )
+
+
+def _reaches(version: str, least: str) -> bool:
+    ours, theirs = _numbers(version), _numbers(least)
+    return ours is not None and theirs is not None and ours >= theirs
+
+
+def _numbers(version: str) -> tuple[int, ...] | None:
+    """Return a dotted version as numbers, without zeros at its end."""
+    if _VERSION.fullmatch(version) is None:
+        return None
+    numbers = [int(part) for part in version.split(".")]
+    while numbers and numbers[-1] == 0:
+        numbers.pop()
+    return tuple(numbers)

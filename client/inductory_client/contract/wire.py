@@ -139,7 +139,7 @@ class LookupEntry(Message, frozen=True):
     scheme_key: str | None
     shape: Shape
     submodule_index: int | None
-    """None for an artifact that no manifest names yet."""
+    """None for a dispatch, and for an artifact that no manifest names yet."""
     backend: Backend
     manifest: Digest | None
     build: Digest | None

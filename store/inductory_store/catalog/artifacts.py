@@ -10,7 +10,7 @@ from inductory_client.contract.artifact import Artifact
 from inductory_client.contract.descriptor import LOADED, Descriptor
 from inductory_client.contract.errors import TooLarge
 from inductory_client.contract.shape import shape_text
-from sqlalchemy import ColumnElement, Connection, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, Select, delete, func, select, update
 
 from .batches import among
 from .blobs import READY
@@ -51,9 +51,13 @@ def artifact_records(
     return found
 
 
-def known_artifacts(connection: Connection, namespace: str, keys: Collection[str]) -> set[str]:
-    """Return those of `keys` that are published, whole or not."""
+def known_artifacts(
+    connection: Connection, namespace: str, keys: Collection[str], backend: str | None = None
+) -> set[str]:
+    """Return those of `keys` that are published, whole or not; of one backend if that is told."""
     query = select(artifact.c.key).where(artifact.c.namespace == namespace)
+    if backend is not None:
+        query = query.where(artifact.c.backend == backend)
     portions = among(artifact.c.key, keys)
     return {key for portion in portions for key in connection.scalars(query.where(portion))}
 
@@ -100,6 +104,12 @@ def count_again(connection: Connection, namespace: str, key: str, *, equal: bool
     column = artifact.c.reproduced if equal else artifact.c.different
     of_artifact = (artifact.c.namespace == namespace, artifact.c.key == key)
     connection.execute(update(artifact).where(*of_artifact).values({column: column + 1}))
+
+
+def mark_used(connection: Connection, namespace: str, keys: Select[tuple[str]]) -> None:
+    """Note of the artifacts with these keys that a manifest or a build names them."""
+    unused = (artifact.c.namespace == namespace, ~artifact.c.used, artifact.c.key.in_(keys))
+    connection.execute(update(artifact).where(*unused).values(used=True))
 
 
 def payload_of(descriptors: Sequence[Descriptor]) -> Descriptor:

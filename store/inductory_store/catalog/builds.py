@@ -12,6 +12,7 @@ from msgspec import Meta
 from msgspec.structs import replace
 from sqlalchemy import Connection, func, select, tuple_, update
 
+from .artifacts import mark_used
 from .insert import insert_all, insert_first
 from .tables import build, build_entry, manifest, manifest_entry
 from .targets import add_target
@@ -88,15 +89,15 @@ def add_entries(connection: Connection, value: Build, entries: tuple[BuildEntry,
             "name": entry.name,
             "manifest": entry.manifest,
             "position": position,
-            "dispatch": None if entry.dispatch is None else entry.dispatch.digest,
+            "dispatch": entry.dispatch,
             "record": wire.encode(entry),
         }
         for position, entry in enumerate(entries, first)
     ]
     insert_all(connection, build_entry, rows)
-    named = select(build_entry.c.manifest).where(
-        build_entry.c.namespace == value.namespace, build_entry.c.build == value.key
-    )
+    of_build = (build_entry.c.namespace == value.namespace, build_entry.c.build == value.key)
+    named = select(build_entry.c.manifest).where(*of_build)
+    mark_used(connection, value.namespace, select(build_entry.c.dispatch).where(*of_build))
     unbuilt = (manifest.c.namespace == value.namespace, ~manifest.c.built, manifest.c.id.in_(named))
     connection.execute(update(manifest).where(*unbuilt).values(built=True))
 

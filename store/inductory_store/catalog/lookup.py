@@ -59,7 +59,7 @@ class Place(NamedTuple):
     manifest: _Digest
     """Empty where no manifest names the artifact."""
     submodule_index: Annotated[int, Meta(ge=-1, le=1_000_000)]
-    """-1 where no manifest names the artifact."""
+    """-1 where the artifact is no part of a manifest."""
     shape: _Text
     backend: _Text
     artifact: _Digest
@@ -96,12 +96,15 @@ def look_up(
 ) -> list[tuple[Place, Row[Any]]]:
     """Return rows in the order of their places, from the one after `after` on; one query.
 
-    A row is a use of an artifact by a manifest in a build; an artifact that no manifest names is one, too, as
-    is a use by a manifest that no build names. Each of the three kinds is read in the order of an index, from
-    the place on and no further than the limit, so that a page costs the same wherever it is.
+    A row is a use of an artifact by a manifest in a build, or of a dispatch by a build; an artifact that
+    nothing names is one, too, as is a use by a manifest that no build names. Each of the four kinds is read
+    in the order of an index, from the place on and no further than the limit, so that a page costs the same
+    wherever it is.
     """
     after = after or START
     kinds = [_of_builds(filters, after)]
+    if filters.submodule_index is None:
+        kinds.append(_dispatches(filters, after))
     if filters.build is None and filters.model is None and not after.build:
         kinds.append(_of_manifests(filters, after))
         if filters.manifest is None and filters.submodule_index is None and not after.manifest:
@@ -113,7 +116,7 @@ def look_up(
 
 
 def _unused(filters: Filters, after: Place) -> Select[Any]:
-    """Return artifacts that no manifest names."""
+    """Return artifacts that neither a manifest nor a build names."""
     order = (artifact.c.shape, artifact.c.backend, artifact.c.key)
     place = (literal("", String), literal("", String), literal(-1, Integer), *order)
     query = (
@@ -146,8 +149,6 @@ def _of_manifests(filters: Filters, after: Place) -> Select[Any]:
 def _of_builds(filters: Filters, after: Place) -> Select[Any]:
     """Return uses by manifests of builds; a manifest that a build has under two names is one use."""
     place = (build_entry.c.build, build_entry.c.manifest, *_ENTRY)
-    again = build_entry.alias("again")
-    same = and_(*(again.c[name] == build_entry.c[name] for name in ("namespace", "build", "manifest")))
     query = (
         _selected(place, build.c.model)
         .select_from(build_entry)
@@ -155,7 +156,7 @@ def _of_builds(filters: Filters, after: Place) -> Select[Any]:
         .join(manifest_entry, _in_manifest(build_entry.c.namespace, build_entry.c.manifest))
         .join(artifact, _IS_USED)
         .where(build_entry.c.namespace == filters.namespace)
-        .where(~exists().where(same, again.c.name < build_entry.c.name))
+        .where(_first("namespace", "build", "manifest"))
         .where(tuple_(*place[:2]) >= tuple_(*after[:2]))
         .where(tuple_(*place[:-1]) > tuple_(*after[:-1]))
         .order_by(*place[:-1])
@@ -166,6 +167,39 @@ def _of_builds(filters: Filters, after: Place) -> Select[Any]:
         (build_entry.c.manifest, filters.manifest),
     ]
     return _filtered(query, [*wanted, *_of_entry(filters)], filters)
+
+
+def _dispatches(filters: Filters, after: Place) -> Select[Any]:
+    """Return dispatches of builds; each stands before the pieces of the manifest that it calls."""
+    of_artifact = (artifact.c.shape, artifact.c.backend, artifact.c.key)
+    place = (build_entry.c.build, build_entry.c.manifest, literal(-1, Integer), *of_artifact)
+    dispatched = (artifact.c.namespace == build_entry.c.namespace, artifact.c.key == build_entry.c.dispatch)
+    query = (
+        _selected(place, build.c.model)
+        .select_from(build_entry)
+        .join(build, (build.c.namespace == build_entry.c.namespace) & (build.c.key == build_entry.c.build))
+        .join(artifact, and_(*dispatched))
+        .where(build_entry.c.namespace == filters.namespace)
+        .where(_first("namespace", "build", "manifest", "dispatch"))
+        .where(tuple_(*place[:2]) >= tuple_(*after[:2]))
+        .where(tuple_(*place) > tuple_(*after))
+        .order_by(*place[:2], *of_artifact)
+    )
+    wanted = [
+        (build.c.model, filters.model),
+        (build_entry.c.build, filters.build),
+        (build_entry.c.manifest, filters.manifest),
+        (artifact.c.shape, filters.shape),
+        (artifact.c.backend, filters.backend),
+    ]
+    return _filtered(query, wanted, filters)
+
+
+def _first(*names: str) -> ColumnElement[bool]:
+    """Whether no earlier entry of the build is the same use under another name."""
+    again = build_entry.alias("again")
+    same = (again.c[name] == build_entry.c[name] for name in names)
+    return ~exists().where(*same, again.c.position < build_entry.c.position)
 
 
 def _in_manifest(namespace: ColumnElement[str], manifest_id: ColumnElement[str]) -> ColumnElement[bool]:

@@ -7,11 +7,12 @@ from collections.abc import Collection
 from inductory_client.contract import wire
 from inductory_client.contract.manifest import Manifest
 from inductory_client.contract.shape import shape_text
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, select
 
+from .artifacts import mark_used
 from .batches import among
 from .insert import insert_all, insert_first
-from .tables import artifact, manifest, manifest_blob, manifest_entry
+from .tables import manifest, manifest_blob, manifest_entry
 
 
 def add_manifest(connection: Connection, namespace: str, value: Manifest, now: float) -> bool:
@@ -30,7 +31,8 @@ def add_manifest(connection: Connection, namespace: str, value: Manifest, now: f
         return False
     insert_all(connection, manifest_entry, _entry_rows(namespace, str(row["id"]), value))
     insert_all(connection, manifest_blob, _blob_rows(namespace, str(row["id"]), value))
-    _mark_used(connection, namespace, str(row["id"]))
+    of_manifest = (manifest_entry.c.namespace == namespace, manifest_entry.c.manifest == row["id"])
+    mark_used(connection, namespace, select(manifest_entry.c.artifact).where(*of_manifest))
     return True
 
 
@@ -46,15 +48,6 @@ def known_manifests(connection: Connection, namespace: str, ids: Collection[str]
     query = select(manifest.c.id).where(manifest.c.namespace == namespace)
     portions = among(manifest.c.id, ids)
     return {found for portion in portions for found in connection.scalars(query.where(portion))}
-
-
-def _mark_used(connection: Connection, namespace: str, manifest_id: str) -> None:
-    """Note of a manifest's artifacts that one names them."""
-    named = select(manifest_entry.c.artifact).where(
-        manifest_entry.c.namespace == namespace, manifest_entry.c.manifest == manifest_id
-    )
-    unused = (artifact.c.namespace == namespace, ~artifact.c.used, artifact.c.key.in_(named))
-    connection.execute(update(artifact).where(*unused).values(used=True))
 
 
 def _entry_rows(namespace: str, manifest_id: str, value: Manifest) -> list[dict[str, object]]:

@@ -87,7 +87,7 @@ artifact = Table(
 )
 """One a key: the first writer's. Later ones are counted as reproduced or different.
 
-`used` once a manifest names it: the lookup's order has those that none names in front.
+`used` once a manifest names it, or a build as a dispatch: the lookup's order has the others in front.
 """
 
 artifact_blob = Table(
@@ -173,16 +173,19 @@ build_entry = Table(
     metadata,
     Column("namespace", NAMESPACE, primary_key=True),
     Column("build", DIGEST, primary_key=True),
-    Column("name", String(200), primary_key=True),
-    Column("manifest", DIGEST, primary_key=True),
-    Column("position", Integer, nullable=False),
-    Column("dispatch", DIGEST, ForeignKey("blob.digest")),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("name", String(200), nullable=False),
+    Column("manifest", DIGEST, nullable=False),
+    Column("dispatch", DIGEST),
     Column("record", LargeBinary, nullable=False),
     ForeignKeyConstraint(["namespace", "build"], ["build.namespace", "build.key"]),
     ForeignKeyConstraint(["namespace", "manifest"], ["manifest.namespace", "manifest.id"]),
+    ForeignKeyConstraint(["namespace", "dispatch"], ["artifact.namespace", "artifact.key"]),
     Index(None, "namespace", "manifest"),
-    Index(None, "namespace", "build", "manifest", "name"),
+    Index(None, "namespace", "dispatch"),
+    Index(None, "namespace", "build", "manifest", "position"),
 )
+"""No two have equal name, manifest and dispatch; whoever adds them holds the build's row."""
 
 event_minute = Table(
     "event_minute",

@@ -41,18 +41,19 @@ def _index(store: Store, namespace: str, key: str) -> BundleIndex:
             raise NotFound(f"there is no build {key} in {namespace}")
         found = manifests(connection, namespace, [entry.manifest for entry in build.entries])
         ordered = [found[each] for each in dict.fromkeys(entry.manifest for entry in build.entries)]
-        keys = list(dict.fromkeys(entry.artifact for manifest in ordered for entry in manifest.entries))
+        dispatches = [entry.dispatch for entry in build.entries if entry.dispatch is not None]
+        pieces = [entry.artifact for manifest in ordered for entry in manifest.entries]
+        keys = list(dict.fromkeys((*dispatches, *pieces)))
         records = artifact_records(connection, namespace, keys, bytes_max=INDEX_BYTES_MAX)
     artifacts = tuple(wire.decode(records[key], Artifact) for key in keys if key in records)
     return BundleIndex(build=build, manifests=tuple(ordered), artifacts=artifacts)
 
 
 def blobs_of(index: BundleIndex) -> tuple[Descriptor, ...]:
-    """Return what a bundle carries, once each: dispatches, what artifacts load, a foreign folder's files."""
+    """Return what a bundle carries, once each: what artifacts load, a foreign folder's files."""
     loaded = [each for artifact in index.artifacts for each in artifact.subject.loaded]
-    dispatches = [entry.dispatch for entry in index.build.entries if entry.dispatch is not None]
     files = [each for manifest in index.manifests if manifest.scheme != SCHEME for each in manifest.files]
-    return tuple({each.digest: each for each in (*dispatches, *loaded, *files)}.values())
+    return tuple({each.digest: each for each in (*loaded, *files)}.values())
 
 
 def _stream(store: Store, index: BundleIndex, data: bytes) -> Iterator[bytes]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from inductory_client.contract.build import Build, BuildEntry
 from inductory_client.contract.errors import ArtifactMissing, KeyMismatch, TooLarge
+from inductory_client.contract.key import DISPATCH_BACKEND
 from inductory_client.contract.wire import BuildStored
+from sqlalchemy import Connection
 
+from inductory_store.catalog.artifacts import known_artifacts
 from inductory_store.catalog.builds import add_build, add_entries, name_model, read_build
 from inductory_store.catalog.manifests import known_manifests
 from inductory_store.store import Store
 
-from .promised import check_blobs, some_of
+from .promised import some_of
 
 ENTRIES_MAX = 10_000
 """Most entries of a build, over all that were ever published."""
@@ -19,19 +22,15 @@ ENTRIES_MAX = 10_000
 def put_build(store: Store, namespace: str, key: str, value: Build) -> BuildStored:
     """Keep a build, or add those of its entries that are new, in their order, after those that are there.
 
-    Idempotent. A name that is there with another manifest is added beside. Raises KeyMismatch,
-    ArtifactMissing where a manifest isn't there, BlobMissing and SizeMismatch for dispatches, TooLarge.
+    Idempotent. A name that is there with another manifest or dispatch is added beside. Raises KeyMismatch,
+    ArtifactMissing where a manifest or a dispatch isn't there, and TooLarge.
     """
     if value.namespace != namespace:
         raise KeyMismatch(f"the build is of namespace {value.namespace}, and {namespace} was addressed")
     if value.key != key:
         raise KeyMismatch(f"what was sent has the key {value.key}")
     with store.catalog.write() as connection:
-        wanted = {entry.manifest for entry in value.entries}
-        missing = wanted - known_manifests(connection, namespace, wanted)
-        if missing:
-            raise ArtifactMissing(f"publish these manifests first: {some_of(missing)}")
-        check_blobs(connection, (entry.dispatch for entry in value.entries if entry.dispatch is not None))
+        _check_names(connection, namespace, value.entries)
         created = add_build(connection, value, store.clock())
         there = read_build(connection, namespace, key, lock=True)
         entries = there.entries if there is not None else ()
@@ -44,10 +43,17 @@ def put_build(store: Store, namespace: str, key: str, value: Build) -> BuildStor
     return BuildStored(key=key, created=created, entries=len(entries) + len(added))
 
 
+def _check_names(connection: Connection, namespace: str, entries: tuple[BuildEntry, ...]) -> None:
+    named = {entry.manifest for entry in entries}
+    missing = named - known_manifests(connection, namespace, named)
+    if missing:
+        raise ArtifactMissing(f"publish these manifests first: {some_of(missing)}")
+    dispatches = {entry.dispatch for entry in entries if entry.dispatch is not None}
+    missing = dispatches - known_artifacts(connection, namespace, dispatches, DISPATCH_BACKEND)
+    if missing:
+        raise ArtifactMissing(f"publish these dispatches first: {some_of(missing)}")
+
+
 def _new_entries(there: tuple[BuildEntry, ...], sent: tuple[BuildEntry, ...]) -> tuple[BuildEntry, ...]:
-    known = {(entry.name, entry.manifest) for entry in there}
-    new: dict[tuple[str, str], BuildEntry] = {}
-    for entry in sent:
-        if (entry.name, entry.manifest) not in known:
-            new.setdefault((entry.name, entry.manifest), entry)
-    return tuple(new.values())
+    known = set(there)
+    return tuple(entry for entry in dict.fromkeys(sent) if entry not in known)
