@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -18,10 +19,12 @@ from inductory_client.fork import ForkLock
 from inductory_client.graph import torch_private
 from inductory_client.graph.canonical import Form
 from inductory_client.graph.expressions import SymbolNames
-from inductory_client.graph.native import native_name
 from inductory_client.graph.unsupported import Unsupported
 
+from .for_gpu import compiling_for_gpu, example_tensors
+from .generated import portable, readable, triton_sources
 from .rebuild import Rebuilt, rebuild
+from .recorded import RecordedKernels
 
 _COMPILING = ForkLock()
 
@@ -35,6 +38,8 @@ class CompiledPiece:
     """torch's cache entry, ready to be normalised."""
     natives: dict[str, bytes]
     """Shared libraries by name (see `graph.native`)."""
+    kernels: dict[str, bytes]
+    """Triton kernels by name (see `graph.kernel_file`)."""
     source: str
     """The generated code, to read."""
     guards: tuple[str, ...]
@@ -42,40 +47,53 @@ class CompiledPiece:
     seconds: float
 
 
-def compile_form(form: Form, options: dict[str, Any] | None = None) -> CompiledPiece:
-    """Compile the piece that `form` describes. `options` are Inductor's configuration patches.
+def compile_form(
+    form: Form, options: dict[str, Any] | None = None, device: int | None = None
+) -> CompiledPiece:
+    """Compile the piece that `form` describes. `options` are Inductor's configuration patches, `device` the
+    index of the GPU that it is for, if it is for one.
 
     Raises Unsupported where the result couldn't be shared, and whatever Inductor raises where it fails.
     """
     started = time.perf_counter()
+    options = options or {}
     # One at a time: the folder of Inductor's files is a setting of the whole process.
     with (
         _COMPILING,
-        torch_private.compile_cache(_private_folder()),
+        torch_private.compile_cache(_folder(device), native=device is None),
         torch_private.kept_autocast(),
         torch.no_grad(),
+        nullcontext() if device is None else compiling_for_gpu(device, options),
     ):
         rebuilt = rebuild(form)
         before = len(torch_private.guards_of(rebuilt.env))
-        recorder = _NativeRecorder()
-        with torch_private.native_kernels(recorder.provide):
-            call, entry = torch_private.compile_entry(rebuilt.module, rebuilt.inputs, options or {})
-        natives = recorder.files()
-    guards = _encoded_guards(rebuilt, before)
+        recorded = RecordedKernels()
+        with torch_private.provided_kernels(recorded):
+            call, entry = torch_private.compile_entry(rebuilt.module, rebuilt.inputs, options)
+        guards = _encoded_guards(rebuilt, before)
+        graph = _shareable(entry)
+        source = graph.source_code
+        kernels: dict[str, bytes] = {}
+        if device is not None:
+            recorded.tune(lambda: call(*example_tensors(rebuilt.inputs)))
+            kernels = recorded.kernel_files(triton_sources(source))
+            graph.source_code = portable(source, device)
+            source = readable(source)
+        natives = recorded.native_files()
+    return CompiledPiece(call, entry, natives, kernels, source, guards, time.perf_counter() - started)
+
+
+def _shareable(entry: Any) -> Any:
+    """Return the one graph of an entry. Raises Unsupported where it holds what can't be shared."""
     graphs = torch_private.compiled_graphs(entry)
-    _refuse_unshareable(graphs)
-    source = "\n".join(graph.source_code for graph in graphs)
-    return CompiledPiece(call, entry, natives, source, guards, time.perf_counter() - started)
-
-
-def _refuse_unshareable(graphs: list[Any]) -> None:
     if len(graphs) != 1:
         raise Unsupported("the piece has a backward graph")
-    graph = graphs[0]
+    (graph,) = graphs
     if graph.frozen_param_names:
         raise Unsupported("the piece has weights frozen into it")
     if graph.torchbind_constants:
         raise Unsupported("the piece holds objects of torchbind classes")
+    return graph
 
 
 def _encoded_guards(rebuilt: Rebuilt, before: int) -> tuple[str, ...]:
@@ -86,29 +104,13 @@ def _encoded_guards(rebuilt: Rebuilt, before: int) -> tuple[str, ...]:
     return tuple(sorted({canonical_json(names.encode(guard)).decode() for guard in added}))
 
 
-_ONE_NAME = '#line 1 "kernel.cpp"\n'
-"""Before a native source: or its checks would name the builder's folder, and the bytes would differ by it."""
+def _folder(device: int | None) -> str:
+    """Return where Inductor keeps its files for one compile.
 
-
-class _NativeRecorder:
-    """Lets torch compile a piece's native kernels, and keeps what it made."""
-
-    def __init__(self) -> None:
-        self._made: dict[str, Any] = {}
-
-    def provide(self, argtypes: list[str], source: str, stock: Callable[[str], Any]) -> Any:
-        made = stock(_ONE_NAME + source)
-        self._made[native_name(argtypes, source)] = made
-        return made
-
-    def files(self) -> dict[str, bytes]:
-        """Return the shared libraries, by name; waits for those that are still being compiled."""
-        found: dict[str, bytes] = {}
-        for name, made in self._made.items():
-            kernel = made.result() if hasattr(made, "result") else made
-            with open(kernel.__self__.__file__, "rb") as file:
-                found[name] = file.read()
-        return found
+    For the CPU it is one a process: headers are precompiled into it. For a GPU it is a new one each time, or
+    torch would find what it compiled before, and its kernels wouldn't be seen.
+    """
+    return _private_folder() if device is None else tempfile.mkdtemp(dir=_private_folder())
 
 
 @cache

@@ -38,13 +38,19 @@ class Result:
 
 
 def compile_pieces(
-    pieces: Mapping[str, Piece], target: Target, options: Mapping[str, Any], named_options: dict[str, str]
+    pieces: Mapping[str, Piece],
+    target: Target,
+    options: Mapping[str, Any],
+    named_options: dict[str, str],
+    device: int | None = None,
 ) -> dict[str, Result]:
-    """Compile each of `pieces`, by key. Raises Unsupported, and whatever Inductor raises."""
+    """Compile each of `pieces`, by key, for the GPU of index `device`, if for one. Raises Unsupported, and
+    whatever Inductor raises.
+    """
     found: dict[str, Result] = {}
     for place, (key, piece) in enumerate(pieces.items(), 1):
         log.info("compiling piece %d of %d", place, len(pieces))
-        compiled = compile_form(piece.canonical.form, dict(options))
+        compiled = compile_form(piece.canonical.form, dict(options), device)
         log.info("compiled piece %d of %d in %.1f s: %s", place, len(pieces), compiled.seconds, key)
         draft = _draft(piece, compiled, target, named_options)
         found[key] = Result(compiled.call, compiled.guards, compiled.seconds, draft)
@@ -53,11 +59,11 @@ def compile_pieces(
 
 def _draft(piece: Piece, compiled: CompiledPiece, target: Target, named_options: dict[str, str]) -> Draft:
     """Normalise now, in the compiling thread: later on, the entry may share state with what is running."""
-    natives = (DraftBlob(NATIVE, name, strip(data)) for name, data in sorted(compiled.natives.items()))
+    natives = {name: strip(data) for name, data in compiled.natives.items()} | compiled.kernels
     return Draft(
         blobs=(
             DraftBlob(PAYLOAD, "", normalise(compiled.entry)),
-            *natives,
+            *(DraftBlob(NATIVE, name, data) for name, data in sorted(natives.items())),
             DraftBlob(PYTHON, SOURCE, compiled.source.encode()),
             DraftBlob(GRAPH, "graph.json", canonical_json(piece.canonical.form)),
         ),

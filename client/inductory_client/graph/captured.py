@@ -47,6 +47,8 @@ class CapturedGraph:
     options: dict[str, str]
     outer: Canonical
     shape: Shape
+    device: int | None
+    """Index of the GPU that it computes on; None where it uses none."""
 
     @property
     def unique(self) -> dict[str, Piece]:
@@ -79,7 +81,8 @@ def capture(
     `module` stays as it is. Raises Unsupported, with the reason, for a graph that is to be left alone.
     """
     refuse_untouchable(module, inputs)
-    target = current_target(_device_types(module))
+    devices = _devices(module)
+    target = current_target(devices)
     named_options = canonical_options(options or {})
     split = split_graph(module, splitting_ops)
     fingerprint = target.fingerprint
@@ -90,7 +93,9 @@ def capture(
         if part.attention:
             digests[part.name] = canonicalise_attention(part.module, part.inputs()).digest
     outer = canonicalise(split.outer, example_inputs(split.outer), digests)
-    return CapturedGraph(split, pieces, target, named_options, outer, shape_of(outer.form, fixed))
+    device = next((device.index for device in devices if device.type == "cuda"), None)
+    shape = shape_of(outer.form, fixed)
+    return CapturedGraph(split, pieces, target, named_options, outer, shape, device)
 
 
 def key_part(part: Part, fixed: int | None, fingerprint: str, options: dict[str, str]) -> Piece:
@@ -111,15 +116,18 @@ def key_part(part: Part, fixed: int | None, fingerprint: str, options: dict[str,
     return Piece(part, canonical, shape, key)
 
 
-def _device_types(module: torch.fx.GraphModule) -> set[str]:
-    """Return the types of the devices that a graph computes on."""
-    found = {device.type for node in module.graph.nodes for device in _devices(node)}
-    if "meta" in found:
+def _devices(module: torch.fx.GraphModule) -> set[torch.device]:
+    """Return the devices that a graph computes on. Raises Unsupported for several GPUs."""
+    found = {device for node in module.graph.nodes for device in _devices_of(node)}
+    if torch.device("meta") in found:
         raise Unsupported("the graph computes on the meta device")
-    return found or {"cpu"}
+    gpus = sorted(str(device) for device in found if device.type == "cuda")
+    if len(gpus) > 1:
+        raise Unsupported(f"the graph computes on several GPUs: {', '.join(gpus)}")
+    return found or {torch.device("cpu")}
 
 
-def _devices(node: torch.fx.Node) -> Iterable[torch.device]:
+def _devices_of(node: torch.fx.Node) -> Iterable[torch.device]:
     value = node.meta.get("example_value")
     for item in value if isinstance(value, (list, tuple)) else (value,):
         if isinstance(item, torch.Tensor):

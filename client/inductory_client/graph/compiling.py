@@ -36,6 +36,7 @@ class CompilePieces(Protocol):
         target: Any,
         options: Mapping[str, Any],
         named_options: dict[str, str],
+        device: int | None = None,
     ) -> dict[str, Compiled]: ...
 
 

@@ -28,17 +28,17 @@ _ISA_FLAG = re.compile(
 )
 
 
-def current_target(device_types: Iterable[str]) -> Target:
-    """Return the target of this process for graphs on `device_types`. Raises Unsupported for a device it
-    can't describe.
+def current_target(devices: Iterable[torch.device | str]) -> Target:
+    """Return the target of this process for graphs on `devices`. Raises Unsupported for one that it can't
+    describe.
 
     Grad mode isn't among the factors: pieces are compiled and keyed without gradients, and graphs that need
     them aren't touched. The device's own factors are there only for the devices that a graph uses.
     """
     factors = dict(_software())
-    for device in sorted(set(device_types)):
+    for device in sorted(map(torch.device, devices), key=str):
         factors.update(_device(device))
-        factors.update(_autocast(device))
+        factors.update(_autocast(device.type))
     factors.update(_modes())
     factors.update(_configuration())
     return Target(factors)
@@ -57,15 +57,25 @@ def _software() -> dict[str, str]:
     }
 
 
-def _device(device: str) -> dict[str, str]:
-    if device == "cpu":
+def _device(device: torch.device) -> dict[str, str]:
+    if device.type == "cpu":
         return {
             "cpu.capability": torch.backends.cpu.get_cpu_capability(),
             "cpu.features": _cpu_features(),
             # Inductor bakes it into parallel regions, and makes none for one thread.
             "cpu.threads": str(torch.get_num_threads()),
         }
-    raise Unsupported(f"graphs on {device!r} aren't keyed yet")
+    if device.type == "cuda" and torch.version.hip is None:
+        return _cuda(device.index or 0)
+    raise Unsupported(f"graphs on {device.type!r} aren't keyed yet")
+
+
+def _cuda(index: int) -> dict[str, str]:
+    """Return what decides the code for a GPU. Not its index, which a load puts in, and not the driver, of
+    which an artifact requires a least version.
+    """
+    assembler = {"triton.ptxas": torch_private.assembler_factor()}
+    return torch_private.device_factors(index) | torch_private.triton_settings() | assembler
 
 
 @cache

@@ -19,19 +19,22 @@ class Loaded:
 
 
 class LoadedPieces:
-    """The least recently used are forgotten past `LOADED_MAX`; the graphs that run them keep them alive."""
+    """By key, and by the index of the GPU that they run on, None without one.
+
+    The least recently used are forgotten past `LOADED_MAX`; the graphs that run them keep them alive.
+    """
 
     def __init__(self) -> None:
-        self._pieces: OrderedDict[str, Loaded] = OrderedDict()
+        self._pieces: OrderedDict[tuple[str, int | None], Loaded] = OrderedDict()
 
-    def get(self, key: str) -> Loaded | None:
-        found = self._pieces.get(key)
+    def get(self, key: str, device: int | None) -> Loaded | None:
+        found = self._pieces.get((key, device))
         if found is not None:
-            self._pieces.move_to_end(key)
+            self._pieces.move_to_end((key, device))
         return found
 
-    def put(self, key: str, piece: Loaded) -> None:
-        self._pieces[key] = piece
-        self._pieces.move_to_end(key)
+    def put(self, key: str, device: int | None, piece: Loaded) -> None:
+        self._pieces[key, device] = piece
+        self._pieces.move_to_end((key, device))
         while len(self._pieces) > LOADED_MAX:
             self._pieces.popitem(last=False)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.machinery
 import importlib.util
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from inductory_client.contract.canonical_json import digest_of_json
@@ -71,17 +71,3 @@ def _map(digest: str, data: bytes) -> Callable[..., Any]:
 
 LIBRARIES = NativeLibraries()
 """Of this process: equal kernels of different graphs are mapped once."""
-
-
-def provider(files: Mapping[str, bytes]) -> torch_private.ProvideNative:
-    """Return what supplies generated source with `files`, native files by name. Never compiles; raises
-    LoadFailed.
-    """
-
-    def provide(argtypes: list[str], source: str, _stock: Callable[[str], Any]) -> Any:
-        data = files.get(native_name(argtypes, source))
-        if data is None:
-            raise LoadFailed("the artifact lacks a native kernel that its source needs")
-        return LIBRARIES.kernel(data)
-
-    return provide

@@ -25,6 +25,7 @@ from inductory_client.fetch import Piece as FetchedPiece
 from inductory_client.fork import ForkLock
 from inductory_client.publication import ManifestDraft, Publication
 from inductory_client.settings import Settings
+from inductory_client.shared import shared_client
 from inductory_client.trouble import log, warn_once
 
 from . import torch_private
@@ -48,18 +49,25 @@ def session(settings: Settings) -> Session:
     """Return this process's session under `settings`."""
     with _LOCK:
         if settings not in _SESSIONS:
-            _SESSIONS[settings] = Session(settings)
+            _SESSIONS[settings] = Session(settings, client=shared_client(settings))
         return _SESSIONS[settings]
 
 
 class Session:
     """Safe for threads as far as Dynamo is: it captures one graph at a time."""
 
-    def __init__(self, settings: Settings, hand_over: Callable[[Publication], object] | None = None) -> None:
-        """`hand_over` takes what is to be published; by default that happens in the background."""
+    def __init__(
+        self,
+        settings: Settings,
+        hand_over: Callable[[Publication], object] | None = None,
+        client: Client | None = None,
+    ) -> None:
+        """`hand_over` takes what is to be published; by default that happens in the background. `client` is
+        one of its own unless told.
+        """
         self.settings = settings
-        self.client = Client(settings)
-        self.client.prefetch()
+        self.client = client or Client(settings)
+        self.client.prefetch(settings)
         self.hand_over = hand_over or self.client.publisher.submit
         self.loaded = LoadedPieces()
         self.models: dict[CodeType, ModelIdentity] = {}
@@ -124,7 +132,7 @@ class _Graph:
         pieces |= {key: Loaded(result.call, result.guards) for key, result in compiled.items()}
         wired = wire(graph.split, {piece.part.name: pieces[piece.key].call for piece in graph.pieces})
         for key, piece in pieces.items():
-            self.session.loaded.put(key, piece)
+            self.session.loaded.put(key, graph.device, piece)
         self.report.outcome = "compiled" if compiled else "loaded"
         if compiled or self.report.bytes_moved:
             self._publish(graph, compiled)
@@ -139,7 +147,7 @@ class _Graph:
 
     def _known(self, graph: CapturedGraph) -> dict[str, Loaded]:
         """Return the pieces that this process runs already, and that are right here."""
-        found = {key: self.session.loaded.get(key) for key in graph.unique}
+        found = {key: self.session.loaded.get(key, graph.device) for key in graph.unique}
         return {key: p for key, p in found.items() if p is not None and holds_here(graph, key, p.guards)}
 
     def _fetch(self, graph: CapturedGraph, known: Set[str]) -> dict[str, FetchedPiece]:
@@ -183,7 +191,7 @@ class _Graph:
                 try:
                     if not holds_here(graph, key, subject.guards):
                         raise LoadFailed("the artifact was compiled for other sizes than these")
-                    call = load_piece(subject, piece.blobs, graph.target)
+                    call = load_piece(subject, piece.blobs, graph.target, graph.device)
                 except InductoryError as error:
                     warn_once(f"load:{error.code}", "a graph is compiled, though it was found: %s", error)
                     self.session.record("refused", artifact=key, reason=error.code)
@@ -198,7 +206,7 @@ class _Graph:
             return {}
         with self._step("compile"):
             try:
-                compiled = compiler()(missing, graph.target, self.patches, graph.options)
+                compiled = compiler()(missing, graph.target, self.patches, graph.options, graph.device)
             except CompilerAbsent as error:
                 raise Unsupported(str(error)) from error
         for key, result in compiled.items():

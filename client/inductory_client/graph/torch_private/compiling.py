@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import sympy
@@ -107,8 +107,9 @@ def compile_entry(
 
 
 @contextlib.contextmanager
-def compile_cache(folder: str) -> Iterator[None]:
-    """Have Inductor keep its files in `folder`, and look nowhere else for what it compiled before.
+def compile_cache(folder: str, *, native: bool) -> Iterator[None]:
+    """Have Inductor keep its files in `folder`, and look nowhere else for what it compiled before; `native`
+    says that C++ may be compiled.
 
     The caller's own Inductor cache stays out of what is published: its entries may come from other hints
     (torch's key doesn't hold them), and a file in it is run without a look at its content.
@@ -116,23 +117,30 @@ def compile_cache(folder: str) -> Iterator[None]:
     import torch._inductor.config as config
     from torch._inductor.cpu_vec_isa import pick_vec_isa
 
-    pick_vec_isa()  # asks g++ about the CPU, for seconds, and remembers the answer in the caller's own cache
-    before = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
-    os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder
+    if native:
+        pick_vec_isa()  # asks g++ about the CPU, for seconds, and remembers it in the caller's own cache
+    # Triton's folder lies below Inductor's, unless the variable is set; torch itself sets it as it compiles.
+    folders = {"TORCHINDUCTOR_CACHE_DIR": folder, "TRITON_CACHE_DIR": os.path.join(folder, "triton")}
+    with (
+        environment(folders),
+        # torch makes nothing that can be saved where its caches are off, and remote ones are others'
+        # business.
+        config.patch({"fx_graph_cache": True, "force_disable_caches": False, "fx_graph_remote_cache": False}),
+        torch._functorch.config.patch({"enable_autograd_cache": True, "enable_remote_autograd_cache": False}),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables of this process, and put them back as they were."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     try:
-        with (
-            # torch makes nothing that can be saved where its caches are off, and remote ones are others'
-            # business.
-            config.patch(
-                {"fx_graph_cache": True, "force_disable_caches": False, "fx_graph_remote_cache": False}
-            ),
-            torch._functorch.config.patch(
-                {"enable_autograd_cache": True, "enable_remote_autograd_cache": False}
-            ),
-        ):
-            yield
+        yield
     finally:
-        if before is None:
-            del os.environ["TORCHINDUCTOR_CACHE_DIR"]
-        else:
-            os.environ["TORCHINDUCTOR_CACHE_DIR"] = before
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -4,13 +4,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import inspect
 import pickle
 import types
-from collections.abc import Callable, Iterator
-from contextvars import ContextVar
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -42,6 +40,7 @@ def check_signatures() -> None:
         BundledAOTAutogradResult.wrap_post_compile: ("args", "aot_config", "fx_config"),
         CompiledFxGraph.after_deserialization: ("constants",),
         AsyncCompile.cpp_pybinding: ("argtypes", "source_code"),
+        AsyncCompile.triton: ("kernel_name", "source_code", "device_str"),
     }
     for function, names in expected.items():
         missing = [name for name in names if name not in inspect.signature(function).parameters]
@@ -103,40 +102,6 @@ def _after_deserialization(
     graph.recursively_apply_fns = getattr(module, "recursively_apply_fns", None)
     graph.compiled_fn_runner = getattr(module, "runner", None)
     return str(module.__file__)
-
-
-ProvideNative = Callable[[list[str], str, Callable[[str], Any]], Any]
-"""(argument types, C++ source, what torch would do with a source) -> the kernel, or a future of it."""
-
-
-_NATIVE: ContextVar[ProvideNative | None] = ContextVar("inductory_native", default=None)
-
-
-@contextlib.contextmanager
-def native_kernels(provide: ProvideNative) -> Iterator[None]:
-    """While generated source runs in this context, have `provide` supply its native kernels."""
-    _install_native_hook()
-    token = _NATIVE.set(provide)
-    try:
-        yield
-    finally:
-        _NATIVE.reset(token)
-
-
-@functools.cache
-def _install_native_hook() -> None:
-    from torch._inductor.async_compile import AsyncCompile
-
-    stock = AsyncCompile.cpp_pybinding
-
-    @functools.wraps(stock)
-    def cpp_pybinding(self: Any, argtypes: list[str], source_code: str) -> Any:
-        provide = _NATIVE.get()
-        if provide is None:
-            return stock(self, argtypes, source_code)
-        return provide(argtypes, source_code, functools.partial(stock, self, argtypes))
-
-    AsyncCompile.cpp_pybinding = cpp_pybinding
 
 
 def address_of_data_ptr() -> str:

@@ -1,0 +1,150 @@
+"""Generated source that runs on a GPU, and the index of the GPU that it names.
+
+Inductor writes the index into the code: run elsewhere it fails, or, where one GPU may read another's memory,
+computes on the wrong one without a word. It is kept for index 0, and made for the index it is to run on.
+Whatever isn't known to be free of an index is refused.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from typing import Any
+
+from .unsupported import Unsupported
+
+_CALLS = frozenset({"torch.cuda._DeviceGuard", "torch.cuda.set_device", "get_raw_stream"})
+"""Functions that are given the index."""
+
+_STREAM = re.compile(r"stream(\d+)")
+_CUDA = re.compile(r"cuda:(\d+)")
+
+# Names that speak of devices without meaning one of them.
+_HARMLESS = frozenset(
+    {"device", "device_str", "cuda", "_DeviceGuard", "set_device", "stream", "synchronize"}
+    | {"get_raw_stream", "_cuda_getCurrentRawStream"}
+)
+_HARMLESS_PREFIXES = ("triton_", "empty_strided_", "_empty_strided_")
+_SUSPICIOUS = ("device", "cuda", "stream", "gpu", "nvtx")
+
+
+def device_index(tree: ast.Module) -> int | None:
+    """Return the one index that generated source names, or None if it names none.
+
+    Raises Unsupported for several, and for anything about devices that isn't known.
+    """
+    reader = _Reader()
+    reader.visit(tree)
+    if len(reader.found) > 1:
+        raise Unsupported(f"generated code names several GPUs: {', '.join(map(str, sorted(reader.found)))}")
+    return next(iter(reader.found), None)
+
+
+def on_device(tree: ast.Module, index: int) -> ast.Module:
+    """Return generated source as it is for `index`. Raises Unsupported as `device_index` does."""
+    device_index(tree)
+    return ast.fix_missing_locations(_Writer(index).visit(tree))  # type: ignore[no-any-return]
+
+
+def _index_of(node: ast.expr) -> int:
+    if isinstance(node, ast.Constant) and type(node.value) is int:
+        return node.value
+    raise Unsupported(f"generated code takes a GPU's index from {ast.unparse(node)}")
+
+
+def _is_device_call(node: ast.Call) -> bool:
+    return ast.unparse(node.func) in ("device", "torch.device")
+
+
+class _Reader(ast.NodeVisitor):
+    """Finds every index, and whatever might hide one."""
+
+    def __init__(self) -> None:
+        self.found: set[int] = set()
+
+    def visit_Call(self, node: ast.Call) -> None:
+        if ast.unparse(node.func) in _CALLS:
+            if len(node.args) != 1 or node.keywords:
+                raise Unsupported(f"generated code says {ast.unparse(node)}")
+            self.found.add(_index_of(node.args[0]))
+        elif _is_device_call(node):
+            self._device(node)
+        self.generic_visit(node)
+
+    def _device(self, node: ast.Call) -> None:
+        named = {keyword.arg: keyword.value for keyword in node.keywords}
+        if node.args or not isinstance(kind := named.pop("type", None), ast.Constant):
+            self._constant_device(node)
+        elif kind.value == "cuda":
+            if set(named) != {"index"}:
+                raise Unsupported(f"generated code says {ast.unparse(node)}")
+            self.found.add(_index_of(named["index"]))
+        elif kind.value != "cpu":
+            raise Unsupported(f"generated code says {ast.unparse(node)}")
+
+    def _constant_device(self, node: ast.Call) -> None:
+        """`device('cuda:0')`: the string is looked at where it stands, and must name an index."""
+        text = node.args[0] if len(node.args) == 1 and not node.keywords else None
+        named = text.value if isinstance(text, ast.Constant) else None
+        if named != "cpu" and _cuda_index(named) is None:
+            raise Unsupported(f"generated code says {ast.unparse(node)}")
+
+    def visit_Constant(self, node: ast.Constant) -> None:
+        index = _cuda_index(node.value)
+        if index is not None:
+            self.found.add(index)
+        elif isinstance(node.value, str) and "cuda:" in node.value:
+            raise Unsupported(f"generated code holds the text {node.value[:80]!r}")
+
+    def visit_Name(self, node: ast.Name) -> None:
+        self._name(node.id)
+
+    def visit_Attribute(self, node: ast.Attribute) -> None:
+        self._name(node.attr)
+        self.generic_visit(node)
+
+    def visit_keyword(self, node: ast.keyword) -> None:
+        self._name(node.arg or "")
+        if node.arg == "device" and isinstance(node.value, ast.Constant) and type(node.value.value) is int:
+            raise Unsupported("generated code names a device by its number alone")
+        self.generic_visit(node)
+
+    def _name(self, name: str) -> None:
+        stream = _STREAM.fullmatch(name)
+        if stream is not None:
+            self.found.add(int(stream[1]))
+        elif name not in _HARMLESS and not name.startswith(_HARMLESS_PREFIXES) and _is_suspicious(name):
+            raise Unsupported(f"generated code speaks of {name!r}, which may hold a GPU's index")
+
+
+def _is_suspicious(name: str) -> bool:
+    return any(word in name.lower() for word in _SUSPICIOUS)
+
+
+def _cuda_index(value: Any) -> int | None:
+    match = _CUDA.fullmatch(value) if isinstance(value, str) else None
+    return None if match is None else int(match[1])
+
+
+class _Writer(ast.NodeTransformer):
+    """Puts an index where `_Reader` finds one."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        if ast.unparse(node.func) in _CALLS:
+            node.args = [ast.Constant(self.index)]
+        elif _is_device_call(node):
+            for keyword in node.keywords:
+                if keyword.arg == "index":
+                    keyword.value = ast.Constant(self.index)
+        return self.generic_visit(node)
+
+    def visit_Constant(self, node: ast.Constant) -> ast.AST:
+        return node if _cuda_index(node.value) is None else ast.Constant(f"cuda:{self.index}")
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        if _STREAM.fullmatch(node.id) is not None:
+            node.id = f"stream{self.index}"
+        return node

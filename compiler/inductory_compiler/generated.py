@@ -1,0 +1,66 @@
+"""Generated source as it is published: for GPU 0, kernels by name, nothing of its builder.
+
+A kernel's source holds its builder's folder, its device's index, and several kilobytes that a load has no use
+for: it is replaced by its name (see `graph.kernel_file`). What a person reads keeps it.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+
+from inductory_client.graph.device_source import device_index, on_device
+from inductory_client.graph.kernel_file import for_device_0, kernel_name
+from inductory_client.graph.unsupported import Unsupported
+
+_KERNEL_MAKERS = frozenset({"triton", "cpp_pybinding", "wait"})
+"""What may be asked of `async_compile`: others make kernels that aren't carried, or choose as they run."""
+
+_FOR_BENCHMARKS = frozenset({"benchmark_compiled_module", "get_args"})
+
+_KERNEL_PATH = re.compile(r"^ *# kernel path: .*\n", re.MULTILINE)
+
+
+def triton_sources(source: str) -> list[str]:
+    """Return the sources of the Triton kernels in generated source. Raises Unsupported for other kinds."""
+    return [str(literal.value) for literal in _literals(ast.parse(source))]
+
+
+def portable(source: str, device: int) -> str:
+    """Return generated source for a GPU as it travels. Raises Unsupported for what isn't understood."""
+    tree = ast.parse(source)
+    for literal in _literals(tree):
+        literal.value = kernel_name(str(literal.value))
+    tree.body = [statement for statement in tree.body if not _is_for_benchmarks(statement)]
+    found = device_index(tree)
+    if found not in (None, device):
+        raise Unsupported(f"code that was compiled for GPU {device} names GPU {found}")
+    return ast.unparse(on_device(tree, 0)) + "\n"
+
+
+def readable(source: str) -> str:
+    """Return generated source for people: equal for all builders, and otherwise as torch wrote it."""
+    return for_device_0(_KERNEL_PATH.sub("", source))
+
+
+def _literals(tree: ast.Module) -> list[ast.Constant]:
+    """Return the places of the Triton kernels' sources."""
+    found: list[ast.Constant] = []
+    for node in ast.walk(tree):
+        if not (isinstance(node, ast.Attribute) and ast.unparse(node.value) == "async_compile"):
+            continue
+        if node.attr not in _KERNEL_MAKERS:
+            raise Unsupported(f"generated code has a kernel of a kind that isn't carried: {node.attr}")
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "async_compile.triton":
+            literal = node.args[1] if len(node.args) > 1 else None
+            if not isinstance(literal, ast.Constant) or not isinstance(literal.value, str):
+                raise Unsupported("generated code has a kernel whose source isn't spelt out")
+            found.append(literal)
+    return found
+
+
+def _is_for_benchmarks(statement: ast.stmt) -> bool:
+    if isinstance(statement, ast.FunctionDef):
+        return statement.name in _FOR_BENCHMARKS
+    return isinstance(statement, ast.If) and ast.unparse(statement.test) == "__name__ == '__main__'"
