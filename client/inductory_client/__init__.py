@@ -1,4 +1,4 @@
-"""Inductory's client: `inductory_client.Client` and `inductory_client.Settings`.
+"""Inductory's client: `inductory_client.prefetch`, `inductory_client.Client` and `inductory_client.Settings`.
 
 Importing this package costs next to nothing; what it names is imported when it is first asked for.
 """
@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 
     from .client import Client
     from .settings import Settings
+    from .shared import prefetch
 
-__all__ = ["Client", "Settings", "__version__"]
+__all__ = ["Client", "Settings", "__version__", "prefetch"]
 
 
 def __getattr__(name: str) -> Any:
@@ -26,4 +27,8 @@ def __getattr__(name: str) -> Any:
         from .settings import Settings
 
         return Settings
+    if name == "prefetch":
+        from .shared import prefetch
+
+        return prefetch
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

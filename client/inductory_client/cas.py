@@ -4,6 +4,7 @@
     <root>/artifacts/ab/ab12....json  an artifact record, by key
     <root>/builds/ab/ab12....json     the index of a bundle that was pulled, by build key
     <root>/published/ab/ab12....json  the manifest and build of a publication, by its own digest
+    <root>/last/ab/ab12...            the key of the build last used under a label, by the label's digest
 
 Blobs rest uncompressed: reading and hashing one costs half of what unpacking it first would. The checksum
 behind them lets `scan` find damage without hashing, and is never what trust rests on: `get` hashes what it
@@ -21,11 +22,13 @@ from msgspec import Struct
 
 from . import eviction
 from .cas_folder import CasFolder
+from .contract.build import Build
 from .contract.bundle import BundleIndex
+from .contract.canonical_json import digest_of_json
 from .contract.descriptor import Descriptor
-from .contract.digest import checksum_of, digest_of
+from .contract.digest import checksum_of, digest_of, is_digest
 from .contract.errors import InductoryError
-from .contract.wire import Artifact, Build, decode, encode
+from .contract.wire import Artifact, decode, encode
 from .publication import Names
 from .trouble import warn_once
 
@@ -63,6 +66,7 @@ class LocalCas:
         self._records = CasFolder(root, Path("artifacts"), ".json")
         self._indexes = CasFolder(root, Path("builds"), ".json")
         self._published = CasFolder(root, Path("published"), ".json")
+        self._last = CasFolder(root, Path("last"), "")
         # The first write of a process looks too, so that many short-lived ones don't fill the disk together.
         self._unlooked_bytes = bytes_max
 
@@ -145,7 +149,13 @@ class LocalCas:
     def put_build(self, index: BundleIndex) -> bool:
         """Remember what a build loads, once all of it lies here. Atomic."""
         data = encode(index)
+        self._remember(index.build)
         return self._write(self._indexes, index.build.key, (data,), len(data))
+
+    def last_build(self, namespace: str, model: str, component: str) -> str | None:
+        """Return the key of the build that was last pulled or published here under this label."""
+        found = (self._last.read(_label(namespace, model, component)) or b"").decode("ascii", "replace")
+        return found if is_digest(found) else None
 
     def put_names(self, names: Names) -> bool:
         """Remember what a publication named, for a later push. Atomic and idempotent.
@@ -153,6 +163,8 @@ class LocalCas:
         Each lies under its own digest, so that processes which publish graphs of one build lose none.
         """
         data = encode(names)
+        if names.build is not None:
+            self._remember(names.build)
         return self._write(self._published, digest_of(data), (data,), len(data))
 
     def published(self) -> Iterator[Names]:
@@ -194,7 +206,12 @@ class LocalCas:
 
     @property
     def _folders(self) -> tuple[CasFolder, ...]:
-        return self._blobs, self._records, self._indexes, self._published
+        return self._blobs, self._records, self._indexes, self._published, self._last
+
+    def _remember(self, build: Build) -> None:
+        """Note that `build` was used last under its label. A guess: what it leads to is verified."""
+        key = build.key.encode()
+        self._write(self._last, _label(build.namespace, build.model, build.component), (key,), len(key))
 
     def _has(self, descriptor: Descriptor) -> bool:
         return self._blobs.touch(descriptor.digest, descriptor.size + CHECKSUM_BYTES)
@@ -208,6 +225,10 @@ class LocalCas:
             self._unlooked_bytes = 0
             eviction.evict(self._folders, self.root, self.bytes_max, keep=written)
         return written is not None
+
+
+def _label(namespace: str, model: str, component: str) -> str:
+    return digest_of_json({"namespace": namespace, "model": model, "component": component})
 
 
 def _sizes(folder: CasFolder) -> Iterator[int]:

@@ -14,10 +14,10 @@ from .contract.wire import ArtifactWanted, Event, EventKind
 from .deadline import Deadline, StoreBudget
 from .fetch import Fetched, fetch
 from .fork import ForkLock
-from .prefetch import Prefetch
+from .prefetching import Prefetch
 from .publish import PublicationReport, Publisher
 from .pull import PullReport, pull
-from .settings import Settings
+from .settings import LAST_BUILD, Settings
 from .telemetry import Telemetry
 from .transport import HttpStore
 from .trust import Keyring, SigningKey, load_signing_key
@@ -49,7 +49,8 @@ class Client:
         self._lock = ForkLock()
         self._keyring: Keyring | None = None
         self._keys_made = 0
-        self._prefetch = Prefetch(self._pull_for_start)
+        self._prefetches: dict[str, Prefetch] = {}
+        self.closed = False
 
     def keyring(self) -> Keyring:
         """The keys trusted here, read once. A key file that can't be used is warned about and left out."""
@@ -80,6 +81,7 @@ class Client:
         What is waited for the store is drawn from the start's budget. Hits, misses and refusals are recorded.
         """
         self.prefetch()
+        prefetches = list(self._prefetches.values())
         fetched = fetch(
             wanted,
             target,
@@ -87,18 +89,33 @@ class Client:
             keyring=self.keyring,
             store=self.store,
             budget=self.budget,
-            arriving=lambda: self._prefetch.wait(self.budget),
+            arriving=lambda: any([each.wait(self.budget) for each in prefetches]),
         )
         self._record_fetched(fetched)
         return fetched
 
-    def prefetch(self) -> None:
-        """Begin to pull `settings.build`, if one is set, in a thread of its own; only the first call does.
+    def prefetch(self, settings: Settings | None = None) -> None:
+        """Begin to pull the build that `settings` name, this client's own unless told; once for each build.
 
-        Call it as early as possible: it runs while torch is imported. Never raises and never waits.
+        Runs in a thread of its own: call it as early as possible. Never raises and never waits.
         """
-        if self.settings.build is not None and self.store is not None:
-            self._prefetch.start()
+        key = self.build_of(settings or self.settings)
+        if key is None or self.store is None:
+            return
+        with self._lock:
+            prefetch = self._prefetches.setdefault(key, Prefetch(lambda: self._pull_for_start(key)))
+        prefetch.start()
+
+    def build_of(self, settings: Settings) -> str | None:
+        """Return the key of the build that `settings` name, None where they name none.
+
+        LAST_BUILD is whichever was last published or pulled here under the same label, if any was.
+        """
+        if settings.disabled:
+            return None
+        if settings.build == LAST_BUILD:
+            return self.cas.last_build(settings.namespace, settings.model, settings.component)
+        return settings.build
 
     def pull_build(self, key: str, deadline: Deadline | None = None) -> PullReport:
         """Bring all that a build's start loads into the local CAS, in one stream.
@@ -126,6 +143,7 @@ class Client:
 
     def close(self) -> None:
         """Finish the background work, within `settings.drain_s`, and close the connections. Idempotent."""
+        self.closed = True
         self.publisher.close(self.settings.drain_s)
         self.telemetry.close()
         if self.store is not None:
@@ -137,10 +155,7 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _pull_for_start(self) -> None:
-        key = self.settings.build
-        if key is None:
-            return
+    def _pull_for_start(self, key: str) -> None:
         here = self.cas.build(key)
         # A build grows: what was pulled last week may lack what others have published since.
         if here is None or here.entries != self.reach_store().get_build(key).entries:

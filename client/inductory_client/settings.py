@@ -29,6 +29,8 @@ STORE_PREFIX = "store_"
 NO_HOME_CONFIG = Path("/etc/inductory")
 """Where the config folder lies of a user without a home; only the superuser puts keys there."""
 
+LAST_BUILD = "last"
+
 MissPolicy = Literal["compile", "error"]
 _UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
@@ -59,7 +61,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     splitting_ops: tuple[str, ...] = ()
     """Names of more operations to split graphs at."""
     build: str | None = None
-    """Key of a build whose bundle is pulled before anything is resolved."""
+    """Key of a build whose bundle is pulled before anything is resolved, or `last` for the one that was last
+    published or pulled here under the same namespace, model and component."""
     disabled: bool = False
     """Behave as stock Inductor."""
 
@@ -216,8 +219,8 @@ def _bytes(value: Any) -> int:
 
 
 def _build(value: Any) -> str:
-    if not is_digest(_text(value)):
-        raise ValueError("a build key has 64 lower-case hex digits")
+    if not is_digest(_text(value)) and value != LAST_BUILD:
+        raise ValueError(f"a build key has 64 lower-case hex digits; `{LAST_BUILD}` stands for the last one")
     return str(value)
 
 

@@ -62,7 +62,8 @@ def test_a_lock_is_free_in_a_child() -> None:
 
 def test_a_child_fetches_whatever_its_parent_is_at(tmp_path: Path) -> None:
     with refused() as url, client(tmp_path, url=url, build="ab" * 32, drain_s=0.0) as node:
-        parts = (node, node.breaker, node.budget, node._prefetch)
+        node.prefetch()
+        parts = (node, node.breaker, node.budget, *node._prefetches.values())
         locks = [trouble._lock, *(lock for part in parts for lock in locks_of(part))]
         assert len(locks) == 1 + len(parts)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from inductory_client.client import Client
 from inductory_client.contract.descriptor import Descriptor
 from inductory_client.contract.errors import BadSettings
-from inductory_client.contract.wire import Manifest
+from inductory_client.contract.wire import Build, Manifest
 from inductory_client.integrations.vllm_folder.export import export_folder
 from inductory_client.integrations.vllm_folder.file_list import VLLM_SCHEME, check_file_list
 from inductory_client.pull import PullReport
@@ -37,15 +37,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Exit 4 where artifacts were refused."""
     settings = settings_of(arguments)
-    name = arguments.build or settings.build
-    if name is None:
-        raise BadSettings("which build? `inductory pull BUILD`; `inductory lookup --builds` lists them")
     client = Client(settings)
     try:
+        name = arguments.build or client.build_of(settings)
+        if name is None:
+            raise BadSettings("which build? `inductory pull BUILD`; `inductory lookup --builds` lists them")
         store = client.reach_store()
         key = find_build(store, name)
         output.progress(f"asking for build {key[:12]}")
-        manifests = [store.get_manifest(entry.manifest) for entry in store.get_build(key).entries]
+        manifests = [store.get_manifest(each) for each in _manifests_of(store.get_build(key))]
         if any(manifest.scheme == VLLM_SCHEME for manifest in manifests):
             return _export(client, key, manifests, arguments, output)
         if arguments.to is not None:
@@ -53,6 +53,10 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         return _pull(client, key, output)
     finally:
         client.close()
+
+
+def _manifests_of(build: Build) -> list[str]:
+    return list(dict.fromkeys(entry.manifest for entry in build.entries))
 
 
 def _export(

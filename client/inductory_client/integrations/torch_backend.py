@@ -15,7 +15,11 @@ from typing import Any
 from inductory_client.fork import ForkLock
 from inductory_client.graph.torch_stock import mode_patches, stock_compile
 from inductory_client.settings import Settings
+from inductory_client.shared import prefetch_as_set
 from inductory_client.trouble import warn_once
+
+# Dynamo imports this when a model is given to torch.compile, and captures it later.
+prefetch_as_set()
 
 
 def inductory(
