@@ -7,8 +7,9 @@ from typing import Any
 
 from inductory_client.client import Client
 from inductory_client.contract.build import Build, BuildEntry
-from inductory_client.contract.descriptor import NATIVE, PAYLOAD, PYTHON
+from inductory_client.contract.descriptor import LOADABLE_DISPATCH, NATIVE, PAYLOAD, PYTHON
 from inductory_client.contract.digest import digest_of
+from inductory_client.contract.key import DISPATCH_BACKEND
 from inductory_client.contract.manifest import BLUEPRINT, ManifestEntry
 from inductory_client.contract.provenance import Provenance
 from inductory_client.contract.target import Target
@@ -16,6 +17,7 @@ from inductory_client.contract.wire import Artifact, ArtifactWanted
 from inductory_client.publication import Draft, DraftBlob, ManifestDraft, Publication
 from inductory_client.settings import Settings
 from inductory_client.trust import SigningKey
+from msgspec.structs import replace
 
 TARGET = Target({"torch.version": "2.13.0", "cpu.isa": "avx2"})
 
@@ -83,6 +85,20 @@ def publication(*names: str, model: str = "a small model", namespace: str = "def
         entries=(BuildEntry(name="forward", manifest=manifest.manifest.id),),
     )
     return Publication(artifacts=drafts, manifest=manifest, build=build)
+
+
+def dispatched(plain: Publication, data: bytes = b"a loadable dispatch") -> Publication:
+    """The same with a dispatch, which its build names; its key is decided by the build's sources."""
+    assert plain.build is not None
+    dispatch = draft(
+        blobs=(DraftBlob(LOADABLE_DISPATCH, "", data),),
+        backend=DISPATCH_BACKEND,
+        shape=None,
+        graph_digest=plain.build.sources,
+    )
+    entries = tuple(replace(entry, dispatch=dispatch.subject.key) for entry in plain.build.entries)
+    artifacts, build = (*plain.artifacts, dispatch), replace(plain.build, entries=entries)
+    return Publication(artifacts=artifacts, manifest=plain.manifest, build=build)
 
 
 def wanted(*drafts: Draft) -> list[ArtifactWanted]:

@@ -211,6 +211,9 @@ class _Sending:
         for artifact in self._artifacts:
             published = self._store.put_artifact(artifact, self._deadline())
             outcomes[published.outcome] += 1
+            if published.outcome == "different":
+                what = published.comparison
+                log.info("artifact %s isn't what the store keeps: %s differ", published.key, what)
             if not self._keyring.trusts(published.signer):
                 untrusted.add(published.signer)
             self._step()

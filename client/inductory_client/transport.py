@@ -23,6 +23,7 @@ from .contract.errors import (
 from .contract.wire import (
     BATCH_MAX,
     SIZE_HEADER,
+    Agreement,
     Artifact,
     BlobsMissing,
     BlobsWanted,
@@ -122,6 +123,11 @@ class HttpStore:
         """
         artifact = self._ask("GET", f"/v1/artifacts/{key}", Artifact, None, deadline)
         return _same(artifact, artifact.key, key)
+
+    def get_agreement(self, key: str, deadline: Deadline | None = None) -> Agreement:
+        """Return what builders made of an artifact. Raises NotFound and KeyMismatch."""
+        agreement = self._ask("GET", f"/v1/artifacts/{key}/agreement", Agreement, None, deadline)
+        return _same(agreement, agreement.key, key)
 
     def lookup(
         self, filters: Mapping[str, str], cursor: str | None = None, deadline: Deadline | None = None

@@ -157,6 +157,25 @@ def upgrade() -> None:
     op.create_index("ix_artifact_blob_digest", "artifact_blob", ["digest"])
 
     op.create_table(
+        "repeat",
+        sa.Column("namespace", sa.String(64), nullable=False),
+        sa.Column("artifact", sa.String(64), nullable=False),
+        sa.Column("record_digest", sa.String(64), nullable=False),
+        sa.Column("equal", sa.Boolean(), nullable=False),
+        sa.Column("signer", sa.String(64), nullable=False),
+        sa.Column("builder", sa.String(200), nullable=False),
+        sa.Column("created_at", sa.Double(), nullable=False),
+        sa.Column("comparison", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["namespace", "artifact"],
+            ["artifact.namespace", "artifact.key"],
+            name="fk_repeat_namespace_artifact",
+        ),
+        sa.PrimaryKeyConstraint("namespace", "artifact", "record_digest", name="pk_repeat"),
+    )
+    op.create_index("ix_repeat_equal_created_at", "repeat", ["equal", "created_at"])
+
+    op.create_table(
         "build_entry",
         sa.Column("namespace", sa.String(64), nullable=False),
         sa.Column("build", sa.String(64), nullable=False),
@@ -224,6 +243,9 @@ def downgrade() -> None:
     op.drop_index("ix_build_entry_namespace_manifest", table_name="build_entry")
 
     op.drop_table("build_entry")
+    op.drop_index("ix_repeat_equal_created_at", table_name="repeat")
+
+    op.drop_table("repeat")
     op.drop_index("ix_artifact_blob_digest", table_name="artifact_blob")
 
     op.drop_table("artifact_blob")

@@ -7,6 +7,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from inductory_client.contract import wire
+from inductory_client.contract.agreement import Comparison, PartDifference
 from inductory_client.contract.artifact import Artifact, Subject
 from inductory_client.contract.blob import pack
 from inductory_client.contract.build import Build, BuildEntry
@@ -53,13 +54,14 @@ def examples() -> dict[type[Any], Any]:
             blobs={digest_of(_PAYLOAD): pack(_PAYLOAD)},
         ),
         wire.Published(key=artifact.key, outcome="created", signer=artifact.signature.signer),
+        _agreement(artifact),
         wire.ManifestStored(id=manifest.id, created=True),
         wire.BuildStored(key=build.key, created=True, entries=len(build.entries)),
         wire.LookupPage(entries=(_lookup_entry(artifact, manifest, build),), next=None),
         wire.BuildPage(builds=(_summary(build),), next=None),
         wire.Events(events=(wire.Event(kind="load", at=1767323045, count=12, artifact=artifact.key),)),
         wire.EventsStored(stored=1),
-        wire.Stats(builds=1, artifacts=1, blobs=2, bytes_at_rest=97),
+        wire.Stats(builds=1, artifacts=1, dispatches=0, agreed=0, disagreed=1, blobs=2, bytes_at_rest=97),
         wire.Status(status="ok", version=__version__, checks={"database": "ok", "blobs": "ok"}),
         problem_of(ArtifactMissing()),
     ]
@@ -129,6 +131,26 @@ def _lookup_entry(artifact: Artifact, manifest: Manifest, build: Build) -> wire.
         size=payload.size,
         compile_seconds=artifact.provenance.compile_seconds,
         signer=artifact.signature.signer,
+        reproduced=1,
+        different=1,
+    )
+
+
+def _agreement(artifact: Artifact) -> wire.Agreement:
+    signer, builder = artifact.signature.signer, artifact.provenance.builder
+    part = PartDifference(media_type=PAYLOAD, name="", how="different")
+    comparisons = (Comparison(differing=1, parts=(part,)), Comparison(differing=0))
+    return wire.Agreement(
+        key=artifact.key,
+        signer=signer,
+        builder=builder,
+        created_at=_AT,
+        reproduced=1,
+        different=1,
+        repeats=tuple(
+            wire.Repeat(signer=signer, builder=builder, created_at=_AT, comparison=each)
+            for each in comparisons
+        ),
     )
 
 
@@ -140,6 +162,8 @@ def _summary(build: Build) -> wire.BuildSummary:
         model=build.model,
         target=build.target.fingerprint,
         entries=len(build.entries),
+        graphs=1,
         artifacts=1,
+        dispatches=0,
         created_at=_AT,
     )

@@ -70,6 +70,17 @@ def test_an_entry_is_told_apart_by_its_dispatch_too(talk: Talk) -> None:
     assert [entry.dispatch for entry in read.entries] == [None, first.key, second.key]
 
 
+def test_dispatches_are_counted_apart_from_pieces_and_graphs(talk: Talk) -> None:
+    captured = manifest([talk.publish(b"payload")])
+    talk.put_manifest(captured)
+    dispatched(talk, captured, None, *(talk.publish_dispatch(b"dispatch", entry) for entry in "ab"))
+    (listed,) = wire.decode(talk.http.get("/v1/builds").content, wire.BuildPage).builds
+    assert (listed.entries, listed.graphs, listed.artifacts, listed.dispatches) == (3, 1, 1, 2)
+    stats = wire.decode(talk.http.get("/v1/stats").content, wire.Stats)
+    assert (stats.artifacts, stats.dispatches) == (3, 2)
+    assert "of them dispatches" in talk.http.get(talk.url).text
+
+
 def test_the_lookup_lists_a_dispatch_before_the_pieces_it_calls(talk: Talk) -> None:
     pieces = [talk.publish(b"piece %d" % at, f"graph {at}") for at in range(2)]
     captured = manifest(pieces)

@@ -19,9 +19,11 @@ from inductory_client.contract.target import Target
 from inductory_store.app import create_app
 from inductory_store.blobs.memory import MemoryBlobs
 from inductory_store.catalog.artifacts import artifact_records
+from inductory_store.catalog.blobs import mark_damaged
 from inductory_store.catalog.catalog import Catalog
 from inductory_store.catalog.lookup import Filters, Place, look_up
 from inductory_store.catalog.migrate import upgrade
+from inductory_store.catalog.repeats import REPEATS_MAX
 from inductory_store.catalog.tables import metadata
 from inductory_store.operations.bundle import open_bundle
 from inductory_store.operations.explain import VALUE_CHARS_MAX
@@ -32,6 +34,7 @@ from inductory_store.operations.publish_artifact import publish_artifact
 from inductory_store.operations.put_blob import put_blob
 from inductory_store.operations.put_build import put_build
 from inductory_store.operations.put_manifest import put_manifest
+from inductory_store.operations.read_agreement import read_agreement
 from inductory_store.operations.read_build import list_builds
 from inductory_store.operations.record_events import record_events
 from inductory_store.operations.resolve import resolve
@@ -101,7 +104,7 @@ def test_reading_takes_a_constant_number_of_queries(store: Store, count: int) ->
     assert queries(store, lambda: lookup(store, Filters(namespace="default"), None, 100)) == 1
     assert queries(store, lambda: list_builds(store, "default", None, 100)) == 2
     assert queries(store, lambda: b"".join(open_bundle(store, "default", build_key))) == 4
-    assert queries(store, lambda: overview(store)) == 7
+    assert queries(store, lambda: overview(store)) == 8
 
 
 def test_writing_takes_a_constant_number_of_queries(store: Store) -> None:
@@ -136,11 +139,39 @@ def test_events_are_forgotten_after_their_days(store: Store) -> None:
 def test_compiles_of_one_key_are_counted(store: Store) -> None:
     for data in (b"one", b"two"):
         put_blob(store, digest_of(data), len(data), [pack(data)], packed=True)
-    for data, seconds in ((b"one", 1.0), (b"one", 1.0), (b"one", 2.0), (b"two", 1.0), (b"one", 3.0)):
+    published = ((b"one", 1.0), (b"one", 1.0), (b"one", 2.0), (b"two", 1.0), (b"one", 3.0))
+    for data, seconds in published * 2:  # twice, since what is sent again is counted once
         value = artifact([descriptor(data)], compile_seconds=seconds)
         publish_artifact(store, "default", value.key, value)
+    agreement = read_agreement(store, "default", value.key)
+    assert (agreement.reproduced, agreement.different) == (2, 1)
     totals = overview(store).totals
-    assert (totals.artifacts, totals.reproduced, totals.different) == (1, 2, 1)
+    assert (totals.artifacts, totals.agreed, totals.disagreed) == (1, 0, 1)
+
+
+def test_no_more_compiles_of_one_key_are_kept_than_their_bound(store: Store) -> None:
+    for data in (b"one", b"two"):
+        put_blob(store, digest_of(data), len(data), [pack(data)], packed=True)
+    for at in range(REPEATS_MAX + 5):
+        for data in (b"one", b"two"):
+            value = artifact([descriptor(data)], compile_seconds=float(at))
+            publish_artifact(store, "default", value.key, value)
+    agreement = read_agreement(store, "default", value.key)
+    assert (agreement.reproduced, agreement.different) == (REPEATS_MAX, REPEATS_MAX)
+    assert len(agreement.repeats) == 2 * REPEATS_MAX
+
+
+def test_what_replaces_lost_bytes_is_compared_anew(store: Store) -> None:
+    for data in (b"one", b"two"):
+        put_blob(store, digest_of(data), len(data), [pack(data)], packed=True)
+    first, second = (artifact([descriptor(data)]) for data in (b"one", b"two"))
+    for value in (first, second):
+        publish_artifact(store, "default", value.key, value)
+    with store.catalog.write() as connection:
+        mark_damaged(connection, digest_of(b"one"))
+    assert publish_artifact(store, "default", second.key, second).outcome == "created"
+    agreement = read_agreement(store, "default", second.key)
+    assert (agreement.reproduced, agreement.different, agreement.repeats) == (0, 0, ())
 
 
 def test_an_answer_of_many_blobs_stays_within_its_bound(store: Store) -> None:

@@ -171,6 +171,7 @@ def test_every_route_is_described(talk: Talk) -> None:
         "get /v1/artifacts",
         "put /v1/artifacts/{key}",
         "get /v1/artifacts/{key}",
+        "get /v1/artifacts/{key}/agreement",
         "put /v1/manifests/{id}",
         "get /v1/manifests/{id}",
         "get /v1/builds",

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from contract_samples import artifact, build, foreign_subject, manifest, subject
 from inductory_client.contract import wire
+from inductory_client.contract.agreement import Comparison, PartDifference
 from inductory_client.contract.artifact import Artifact
 from inductory_client.contract.build import Build
 from inductory_client.contract.digest import digest_of
@@ -16,6 +17,9 @@ from inductory_client.contract.manifest import Manifest
 from inductory_client.contract.target import FactorDifference
 
 DIGEST = digest_of(b"x")
+
+PART = PartDifference(media_type="", name="guards", how="different")
+COMPARISON = Comparison(differing=1, parts=(PART,))
 
 MESSAGES: list[Any] = [
     artifact(),
@@ -35,7 +39,20 @@ MESSAGES: list[Any] = [
         ),
         blobs={DIGEST: b"\x00\xff"},
     ),
-    wire.Published(key=DIGEST, outcome="different", signer=DIGEST, differences=("payload",)),
+    wire.Published(key=DIGEST, outcome="different", signer=DIGEST, comparison=COMPARISON),
+    wire.Agreement(
+        key=DIGEST,
+        signer=DIGEST,
+        builder="torch.compile",
+        created_at="2026-01-02T03:04:05Z",
+        reproduced=0,
+        different=1,
+        repeats=(
+            wire.Repeat(
+                signer=DIGEST, builder="vllm", created_at="2026-01-02T03:04:05Z", comparison=COMPARISON
+            ),
+        ),
+    ),
     wire.ManifestStored(id=DIGEST, created=True),
     wire.BuildStored(key=DIGEST, created=False, entries=2),
     wire.Events(events=(wire.Event(kind="hit", at=1.5),)),

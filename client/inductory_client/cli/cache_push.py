@@ -103,7 +103,7 @@ class CachePush:
 
     def _send_names(self) -> None:
         """Send manifests and builds; those whose artifacts aren't at the store are incomplete."""
-        for names in self._cas.published():
+        for names in sorted(self._cas.published(), key=lambda names: names.manifest is None):
             manifest, build = names.manifest, names.build
             if build is not None and build.namespace != self._store.namespace:
                 self._elsewhere.add(build.key)

@@ -12,6 +12,7 @@ from inductory_client.contract.shape import parse_shape, shape_text
 from inductory_client.contract.wire import PAGE_MAX, BuildSummary, LookupEntry
 from inductory_client.transport import HttpStore
 
+from .artifact_text import agreed_text, agreement_text, artifact_text
 from .exit_code import ExitCode
 from .options import add_settings_options, settings_of
 from .output import Output
@@ -38,6 +39,12 @@ INDEX_MAX = 1_000_000
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, (metavar, summary) in _FILTERS.items():
         parser.add_argument(f"--{name.replace('_', '-')}", metavar=metavar, help=summary)
+    parser.add_argument(
+        "artifact", metavar="KEY", nargs="?", help="of one artifact: what it is, and whether builders agreed"
+    )
+    parser.add_argument(
+        "--disagreed", action="store_true", help="list only artifacts that builders made differently"
+    )
     parser.add_argument("--builds", action="store_true", help="list builds, and not artifacts")
     parser.add_argument("--limit", type=int, default=100, metavar="N", help="most rows to list (100)")
     add_settings_options(parser, "url", "namespace")
@@ -47,6 +54,12 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     """Exit 1 where nothing fits."""
     filters = {name: value for name in _FILTERS if (value := getattr(arguments, name)) is not None}
     _check(filters, arguments.limit)
+    if arguments.artifact is not None:
+        if filters or arguments.builds or arguments.disagreed:
+            raise BadSettings("a key is of one artifact; leave the filters out")
+        return _show_artifact(arguments, output)
+    if arguments.disagreed:
+        filters["disagreed"] = "true"
     if arguments.builds:
         return _list_builds(filters, arguments, output)
     with open_store(settings_of(arguments)) as store:
@@ -55,6 +68,17 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     if more:
         output.note(f"there are more than these {len(entries)}; --limit lists more of them")
     return ExitCode.FINE if entries else ExitCode.FOUND
+
+
+def _show_artifact(arguments: argparse.Namespace, output: Output) -> int:
+    if not is_digest(arguments.artifact):
+        raise BadSettings("the key of an artifact has 64 lower-case hex digits")
+    with open_store(settings_of(arguments)) as store:
+        artifact = store.get_artifact(arguments.artifact)
+        agreement = store.get_agreement(arguments.artifact)
+    text = f"{artifact_text(artifact)}\n\n{agreement_text(agreement)}"
+    output.result({"artifact": artifact, "agreement": agreement}, text)
+    return ExitCode.FINE
 
 
 def _list_builds(filters: Mapping[str, str], arguments: argparse.Namespace, output: Output) -> int:
@@ -77,20 +101,21 @@ def _list_builds(filters: Mapping[str, str], arguments: argparse.Namespace, outp
 
 
 def _builds_text(builds: list[BuildSummary]) -> str:
-    headings = ("BUILD", "MODEL", "COMPONENT", "TARGET", "GRAPHS", "ARTIFACTS", "CREATED")
+    headings = ("BUILD", "MODEL", "COMPONENT", "TARGET", "GRAPHS", "PIECES", "DISPATCHES", "CREATED")
     rows = (
         (
             build.key[:12],
             build.model or None,
             build.component or None,
             build.target[:12],
-            build.entries,
+            build.graphs,
             build.artifacts,
+            build.dispatches,
             build.created_at,
         )
         for build in builds
     )
-    return table(headings, rows, right=("GRAPHS", "ARTIFACTS"))
+    return table(headings, rows, right=("GRAPHS", "PIECES", "DISPATCHES"))
 
 
 def _check(filters: Mapping[str, str], limit: int) -> None:
@@ -125,7 +150,8 @@ def _collect(
 
 
 def _text(entries: list[LookupEntry]) -> str:
-    headings = ("ARTIFACT", "SHAPE", "INDEX", "BACKEND", "MODEL", "BUILD", "DIGEST", "SIZE", "COMPILED IN")
+    of_use = ("ARTIFACT", "SHAPE", "INDEX", "BACKEND", "MODEL", "BUILD")
+    headings = (*of_use, "DIGEST", "SIZE", "AGREED", "COMPILED IN")
     rows = (
         (
             entry.artifact[:12],
@@ -136,8 +162,9 @@ def _text(entries: list[LookupEntry]) -> str:
             entry.build and entry.build[:12],
             entry.digest[:12],
             bytes_text(entry.size),
+            agreed_text(entry.reproduced, entry.different),
             None if entry.compile_seconds is None else seconds_text(entry.compile_seconds),
         )
         for entry in entries
     )
-    return table(headings, rows, right=("INDEX", "SIZE", "COMPILED IN"))
+    return table(headings, rows, right=("INDEX", "SIZE", "AGREED", "COMPILED IN"))

@@ -97,5 +97,10 @@ def _store_facts(store: dict[str, Any]) -> list[tuple[str, object]]:
         pairs.append(("  not ready", "; ".join(wrong)))
     if "builds" in store:
         counts = f"{count_text(store['builds'], 'build')}, {count_text(store['artifacts'], 'artifact')}"
+        if store["dispatches"]:
+            counts += f" ({count_text(store['dispatches'], 'dispatch', 'dispatches')})"
         pairs.append((f"  namespace {store['namespace']}", counts))
+        if store["agreed"] or store["disagreed"]:
+            text = f"builders agree on {count_text(store['agreed'], 'artifact')}"
+            pairs.append(("", f"{text} and differ on {store['disagreed']}"))
     return pairs

@@ -26,9 +26,9 @@ def facts(pairs: Iterable[tuple[str, object]]) -> str:
     return "\n".join(f"{name.ljust(width)}  {value}".rstrip() for name, value in named)
 
 
-def count_text(count: int, noun: str) -> str:
-    """Return a count with its noun: 1 file, 2 files."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+def count_text(count: int, noun: str, nouns: str = "") -> str:
+    """Return a count with its noun: 1 file, 2 files. `nouns` are several where an s doesn't make them."""
+    return f"{count} {noun}" if count == 1 else f"{count} {nouns or noun + 's'}"
 
 
 def bytes_text(count: int) -> str:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
+from .agreement import Comparison
 from .artifact import Artifact, Backend, Scheme, Subject
 from .build import Build, Namespace
 from .digest import Digest
@@ -116,8 +117,32 @@ class Published(Message, frozen=True):
     outcome: Literal["created", "reproduced", "different"]
     signer: Digest
     """Of the artifact that is kept: whoever doesn't trust it will be refused what the store now has."""
-    differences: tuple[str, ...] = ()
-    """Names or media types of the descriptors that differ from the first writer's."""
+    comparison: Comparison | None = None
+    """With the artifact that is kept; None where this one is."""
+
+
+class Repeat(Message, frozen=True):
+    """What a later builder made of a key that was there."""
+
+    signer: Digest
+    builder: str
+    """What made it, as its provenance says."""
+    created_at: str
+    comparison: Comparison
+
+
+class Agreement(Message, frozen=True):
+    """Whose artifact is kept under a key, and whether later builders made the same bytes."""
+
+    key: Digest
+    signer: Digest
+    builder: str
+    created_at: str
+    reproduced: int
+    different: int
+    """How many later artifacts were equal, and how many weren't; neither is counted without end."""
+    repeats: tuple[Repeat, ...]
+    """The later ones, the newest first."""
 
 
 class ManifestStored(Message, frozen=True):
@@ -150,6 +175,9 @@ class LookupEntry(Message, frozen=True):
     size: int
     compile_seconds: float | None
     signer: Digest
+    reproduced: int
+    different: int
+    """How many later artifacts of this key were equal to the one that is kept, and how many weren't."""
 
 
 class LookupPage(Message, frozen=True):
@@ -165,7 +193,11 @@ class BuildSummary(Message, frozen=True):
     model: str
     target: Digest
     entries: int
+    graphs: int
+    """Different ones: a graph has an entry for each of its dispatches."""
     artifacts: int
+    """Different ones of its graphs' parts."""
+    dispatches: int
     created_at: str
 
 
@@ -208,6 +240,12 @@ class Stats(Message, frozen=True):
 
     builds: int
     artifacts: int
+    dispatches: int
+    """How many of the artifacts are dispatches, and no pieces."""
+    agreed: int
+    """Artifacts that another builder made to the same bytes, and none to others."""
+    disagreed: int
+    """Artifacts of which builders made different bytes."""
     blobs: int
     bytes_at_rest: int
     """Of the blobs, packed."""
@@ -229,6 +267,7 @@ __all__ = [
     "MESSAGE_BYTES_MAX",
     "PAGE_MAX",
     "SIZE_HEADER",
+    "Agreement",
     "Artifact",
     "ArtifactWanted",
     "BlobsMissing",
@@ -237,6 +276,7 @@ __all__ = [
     "BuildPage",
     "BuildStored",
     "BuildSummary",
+    "Comparison",
     "Event",
     "EventKind",
     "Events",
@@ -250,6 +290,7 @@ __all__ = [
     "Nearest",
     "Problem",
     "Published",
+    "Repeat",
     "Resolve",
     "Resolved",
     "Stats",

@@ -32,6 +32,16 @@ class Candidate:
     target: str
 
 
+@dataclass(frozen=True)
+class KeptArtifact:
+    """The first writer's artifact, and how many later ones were equal to it or not."""
+
+    record: bytes
+    created_at: float
+    reproduced: int
+    different: int
+
+
 def artifact_records(
     connection: Connection, namespace: str, keys: Collection[str], *, bytes_max: int
 ) -> dict[str, bytes]:
@@ -60,6 +70,14 @@ def known_artifacts(
         query = query.where(artifact.c.backend == backend)
     portions = among(artifact.c.key, keys)
     return {key for portion in portions for key in connection.scalars(query.where(portion))}
+
+
+def kept_artifact(connection: Connection, namespace: str, key: str) -> KeptArtifact | None:
+    """Return the artifact that is kept under a key, whole or not."""
+    columns = (artifact.c.record, artifact.c.created_at, artifact.c.reproduced, artifact.c.different)
+    query = select(*columns).where(artifact.c.namespace == namespace, artifact.c.key == key)
+    row = connection.execute(query).first()
+    return None if row is None else KeptArtifact(*row)
 
 
 def nearest_candidates(
@@ -97,13 +115,6 @@ def replace_artifact(connection: Connection, namespace: str, value: Artifact, no
     of_artifact = (artifact_blob.c.namespace == namespace, artifact_blob.c.artifact == row["key"])
     connection.execute(delete(artifact_blob).where(*of_artifact))
     insert_all(connection, artifact_blob, _blob_rows(namespace, str(row["key"]), value.subject.descriptors))
-
-
-def count_again(connection: Connection, namespace: str, key: str, *, equal: bool) -> None:
-    """Count that somebody else compiled `key`, to equal bytes or not."""
-    column = artifact.c.reproduced if equal else artifact.c.different
-    of_artifact = (artifact.c.namespace == namespace, artifact.c.key == key)
-    connection.execute(update(artifact).where(*of_artifact).values({column: column + 1}))
 
 
 def mark_used(connection: Connection, namespace: str, keys: Select[tuple[str]]) -> None:

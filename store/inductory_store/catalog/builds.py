@@ -36,7 +36,9 @@ class BuildRow:
     target: str
     created_at: float
     entries: int = 0
+    graphs: int = 0
     artifacts: int = 0
+    dispatches: int = 0
 
 
 def read_build(connection: Connection, namespace: str, key: str, *, lock: bool = False) -> Build | None:
@@ -121,14 +123,14 @@ def list_builds(
             row.model,
             row.target,
             row.created_at,
-            *counts.get((row.namespace, row.key), (0, 0)),
+            *counts.get((row.namespace, row.key), (0, 0, 0, 0)),
         )
         for row in rows
     ]
 
 
-def _counts(connection: Connection, keys: list[str]) -> dict[tuple[str, str], tuple[int, int]]:
-    """Return how many entries and how many unique artifacts builds have."""
+def _counts(connection: Connection, keys: list[str]) -> dict[tuple[str, str], tuple[int, int, int, int]]:
+    """Return how many entries builds have, and how many different graphs, pieces and dispatches."""
     of_manifest = (manifest_entry.c.namespace == build_entry.c.namespace) & (
         manifest_entry.c.manifest == build_entry.c.manifest
     )
@@ -137,11 +139,12 @@ def _counts(connection: Connection, keys: list[str]) -> dict[tuple[str, str], tu
             build_entry.c.namespace,
             build_entry.c.build,
             func.count(build_entry.c.position.distinct()),
+            func.count(build_entry.c.manifest.distinct()),
             func.count(manifest_entry.c.artifact.distinct()),
+            func.count(build_entry.c.dispatch.distinct()),
         )
         .outerjoin(manifest_entry, of_manifest)
         .where(build_entry.c.build.in_(keys))
         .group_by(build_entry.c.namespace, build_entry.c.build)
     )
-    rows = connection.execute(query)
-    return {(namespace, key): (entries, artifacts) for namespace, key, entries, artifacts in rows}
+    return {(row[0], row[1]): (row[2], row[3], row[4], row[5]) for row in connection.execute(query)}

@@ -42,6 +42,8 @@ class Filters:
     build: str | None = None
     manifest: str | None = None
     scheme: str | None = None
+    disagreed: bool = False
+    """Only artifacts of which builders made different bytes."""
 
 
 _Digest = Annotated[str, Meta(max_length=64, pattern="^[0-9a-f]*$")]
@@ -75,6 +77,8 @@ _OF_ARTIFACT = (
     artifact.c.payload_size,
     artifact.c.compile_seconds,
     artifact.c.signer,
+    artifact.c.reproduced,
+    artifact.c.different,
 )
 
 
@@ -225,6 +229,8 @@ def _filtered(query: Select[Any], wanted: Sequence[_Wanted], filters: Filters) -
     for column, value in (*wanted, *of_artifact):
         if value is not None:
             query = query.where(column == value)
+    if filters.disagreed:
+        query = query.where(artifact.c.different > 0)
     if filters.digest is not None:
         having = select(artifact_blob.c.artifact).where(artifact_blob.c.digest == filters.digest)
         query = query.where(artifact.c.key.in_(having.where(artifact_blob.c.namespace == filters.namespace)))

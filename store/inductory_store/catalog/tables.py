@@ -105,6 +105,22 @@ artifact_blob = Table(
     Index(None, "digest"),
 )
 
+repeat = Table(
+    "repeat",
+    metadata,
+    Column("namespace", NAMESPACE, primary_key=True),
+    Column("artifact", DIGEST, primary_key=True),
+    Column("record_digest", DIGEST, primary_key=True),
+    Column("equal", Boolean, nullable=False),
+    Column("signer", DIGEST, nullable=False),
+    Column("builder", String(200), nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("comparison", LargeBinary, nullable=False),
+    ForeignKeyConstraint(["namespace", "artifact"], ["artifact.namespace", "artifact.key"]),
+    Index(None, "equal", "created_at"),
+)
+"""What later builders made of an artifact's key, once a record, compared with the one that is kept."""
+
 manifest = Table(
     "manifest",
     metadata,

@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from inductory_client.contract.key import DISPATCH_BACKEND
 from inductory_client.contract.wire import Stats
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, and_, case, func, select
 
 from .blobs import READY
 from .tables import artifact, blob, build, build_entry, manifest_blob
+
+_OF_ARTIFACTS = (
+    func.count(artifact.c.key),
+    func.sum(case((artifact.c.backend == DISPATCH_BACKEND, 1), else_=0)),
+    func.sum(case((and_(artifact.c.reproduced > 0, artifact.c.different == 0), 1), else_=0)),
+    func.sum(case((artifact.c.different > 0, 1), else_=0)),
+)
+"""How many artifacts there are, how many are dispatches, and of how many builders agreed or didn't."""
 
 
 @dataclass(frozen=True)
@@ -18,8 +27,9 @@ class Totals:
 
     builds: int
     artifacts: int
-    reproduced: int
-    different: int
+    dispatches: int
+    agreed: int
+    disagreed: int
     blobs: int
     blob_bytes: int
     packed_bytes: int
@@ -38,28 +48,32 @@ class DocumentRow:
 def totals(connection: Connection) -> Totals:
     """Count builds, artifacts and blobs; three queries."""
     builds = connection.scalar(select(func.count()).select_from(build)) or 0
-    artifacts, reproduced, different = connection.execute(
-        select(func.count(), func.sum(artifact.c.reproduced), func.sum(artifact.c.different)).select_from(
-            artifact
-        )
-    ).one()
+    artifacts = connection.execute(select(*_OF_ARTIFACTS)).one()
     blobs, size, packed_size = connection.execute(
         select(func.count(), func.sum(blob.c.size), func.sum(blob.c.packed_size)).where(blob.c.state == READY)
     ).one()
-    sums = (reproduced, different, blobs, size, packed_size)
-    return Totals(builds, artifacts, *(int(each or 0) for each in sums))
+    return Totals(builds, *(int(each or 0) for each in (*artifacts, blobs, size, packed_size)))
 
 
 def stats(connection: Connection, namespace: str) -> Stats:
     """Count what one namespace has, and the blobs that all share; three queries."""
-    builds, artifacts = (
-        connection.scalar(select(func.count()).select_from(table).where(table.c.namespace == namespace)) or 0
-        for table in (build, artifact)
+    builds = connection.scalar(select(func.count()).select_from(build).where(build.c.namespace == namespace))
+    of_artifacts = select(*_OF_ARTIFACTS).where(artifact.c.namespace == namespace)
+    artifacts, dispatches, agreed, disagreed = (
+        int(each or 0) for each in connection.execute(of_artifacts).one()
     )
     blobs, packed_bytes = connection.execute(
         select(func.count(), func.sum(blob.c.packed_size)).where(blob.c.state == READY)
     ).one()
-    return Stats(builds=builds, artifacts=artifacts, blobs=blobs, bytes_at_rest=int(packed_bytes or 0))
+    return Stats(
+        builds=builds or 0,
+        artifacts=artifacts,
+        dispatches=dispatches,
+        agreed=agreed,
+        disagreed=disagreed,
+        blobs=blobs,
+        bytes_at_rest=int(packed_bytes or 0),
+    )
 
 
 def documents(connection: Connection, builds: Collection[str]) -> list[DocumentRow]:

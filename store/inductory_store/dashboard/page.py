@@ -62,6 +62,7 @@ def render(overview: Overview, address_here: str) -> str:
             ]
             for build in overview.builds
         },
+        disagreements=overview.disagreements,
         bars=bars(overview.day.hours),
         chart_height=CHART_HEIGHT,
         ago=lambda instant: ago(overview.now - instant),

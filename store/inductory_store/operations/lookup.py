@@ -45,4 +45,6 @@ def _entry(row: Row[Any]) -> LookupEntry:
         size=row.payload_size,
         compile_seconds=row.compile_seconds,
         signer=row.signer,
+        reproduced=row.reproduced,
+        different=row.different,
     )

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 from inductory_store.catalog.builds import BuildRow, list_builds
 from inductory_store.catalog.events import sums_since
+from inductory_store.catalog.repeats import RepeatRow, newest_differing
 from inductory_store.catalog.totals import DocumentRow, Totals, documents, totals
 from inductory_store.store import Store
 
 HOURS = 24
 BUILDS_SHOWN = 12
+DISAGREEMENTS_SHOWN = 12
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Overview:
     day: Day
     builds: tuple[BuildRow, ...]
     documents: tuple[DocumentRow, ...]
+    disagreements: tuple[RepeatRow, ...]
 
 
 def overview(store: Store) -> Overview:
@@ -60,6 +63,7 @@ def overview(store: Store) -> Overview:
             day=summed(sums_since(connection, first_minute, 60)),
             builds=tuple(builds),
             documents=tuple(documents(connection, [build.key for build in builds])),
+            disagreements=tuple(newest_differing(connection, DISAGREEMENTS_SHOWN)),
         )
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from inductory_client.contract.build import Build
 from inductory_client.contract.errors import NotFound
 from inductory_client.contract.manifest import Manifest
@@ -15,6 +13,7 @@ from inductory_store.catalog.manifests import manifests
 from inductory_store.store import Store
 
 from .cursor import cursor_at, place_of
+from .instants import instant_text
 
 
 def read_build(store: Store, namespace: str, key: str) -> Build:
@@ -56,8 +55,8 @@ def _summary(row: rows.BuildRow) -> BuildSummary:
         model=row.model,
         target=row.target,
         entries=row.entries,
+        graphs=row.graphs,
         artifacts=row.artifacts,
-        created_at=datetime.fromtimestamp(row.created_at, UTC)
-        .isoformat(timespec="seconds")
-        .replace("+00:00", "Z"),
+        dispatches=row.dispatches,
+        created_at=instant_text(row.created_at),
     )

@@ -7,11 +7,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from inductory_client.contract.shape import parse_shape, shape_text
-from inductory_client.contract.wire import Artifact, LookupPage, Published, Resolve, Resolved
+from inductory_client.contract.wire import Agreement, Artifact, LookupPage, Published, Resolve, Resolved
 
 from inductory_store.catalog.lookup import Filters
 from inductory_store.operations.lookup import lookup
 from inductory_store.operations.publish_artifact import publish_artifact
+from inductory_store.operations.read_agreement import read_agreement
 from inductory_store.operations.read_artifact import read_artifact
 from inductory_store.operations.resolve import resolve
 
@@ -54,11 +55,12 @@ def look_up(
     build: Filter = None,
     manifest: Filter = None,
     scheme: Filter = None,
+    disagreed: Annotated[bool, Query(description="Only those that builders made differently.")] = False,
     cursor: CursorQuery = None,
     limit: LimitQuery = 100,
 ) -> Response:
     """Look artifacts up by what they are and by who uses them, in pages."""
-    refuse_unknown(request, "namespace", "cursor", "limit", *_FILTERS)
+    refuse_unknown(request, "namespace", "cursor", "limit", "disagreed", *_FILTERS)
     filters = Filters(
         namespace=check_namespace(namespace),
         shape=None if shape is None else shape_text(parse_shape(shape)),
@@ -70,6 +72,7 @@ def look_up(
         build=build,
         manifest=manifest,
         scheme=scheme,
+        disagreed=disagreed,
     )
     return answer(lookup(store_of(request), filters, cursor, limit))
 
@@ -85,6 +88,12 @@ async def publish(request: Request, key: str, namespace: NamespaceQuery = DEFAUL
 def get(request: Request, key: str, namespace: NamespaceQuery = DEFAULT_NAMESPACE) -> Response:
     """Read one artifact, as it was published."""
     return answer(read_artifact(store_of(request), check_namespace(namespace), digest_of_path(key)))
+
+
+@router.get("/artifacts/{key}/agreement", responses=gives(Agreement))
+def agreement(request: Request, key: str, namespace: NamespaceQuery = DEFAULT_NAMESPACE) -> Response:
+    """Read whether builders made the same bytes of an artifact, and what differed."""
+    return answer(read_agreement(store_of(request), check_namespace(namespace), digest_of_path(key)))
 
 
 def _status_of(published: Published) -> int:
