@@ -96,6 +96,7 @@ def fetch(
         warn_once(f"fetch:{error.code}", "the store isn't used for now: %s", error)
     for refusal in fetching.refused.values():
         warn_once(f"refused:{refusal.code}", "an artifact is refused: %s", refusal)
+    _tell_nearest(fetching.misses)
     return fetching.fetched(clock() - began, error)
 
 
@@ -228,6 +229,15 @@ class _Fetching:
             self.bytes_moved += received.bytes_moved
         self._received[descriptor.digest] = data
         return data
+
+
+def _tell_nearest(misses: Sequence[Miss]) -> None:
+    """Warn once of what keeps pieces from being found that were made for another machine or software."""
+    for miss in misses:
+        if miss.nearest is not None and miss.nearest.differences:
+            factors = ",".join(difference.name for difference in miss.nearest.differences)
+            named = "; ".join(map(str, miss.nearest.differences))
+            warn_once(f"nearest:{factors}", "nothing fits here; the nearest artifact differs in %s", named)
 
 
 def _sized(descriptor: Descriptor, data: bytes) -> bytes:

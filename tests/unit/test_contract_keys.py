@@ -185,16 +185,16 @@ def test_what_a_start_is_of_is_in_a_builds_key() -> None:
 
 
 def test_differences_name_the_factors() -> None:
-    theirs = Target({"torch.version": "2.12.0", "device.name": "H200"})
+    theirs = Target({"torch.version": "2.12.0", "autocast.cuda": "bfloat16"})
     assert differences(TARGET, TARGET) == ()
     found = differences(TARGET, theirs)
     assert found == (
         FactorDifference("cpu.isa", "avx2", None),
-        FactorDifference("device.name", None, "H200"),
         FactorDifference("torch.version", "2.13.0", "2.12.0"),
+        FactorDifference("autocast.cuda", None, "bfloat16"),
     )
     assert [str(difference) for difference in found] == [
         "cpu.isa: avx2 here, absent there",
-        "device.name: absent here, H200 there",
         "torch.version: 2.13.0 here, 2.12.0 there",
+        "autocast.cuda: absent here, bfloat16 there",
     ]

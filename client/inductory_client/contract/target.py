@@ -15,6 +15,8 @@ TARGET_VERSION = 1
 FactorName = Annotated[str, Meta(min_length=1, max_length=200)]
 FactorValue = Annotated[str, Meta(max_length=4000)]
 
+_MACHINE_AND_SOFTWARE = frozenset({"cpu", "cuda", "libc", "machine", "python", "torch", "triton"})
+"""How the names of factors begin that no setting changes."""
 _VERSION = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}){0,7}")
 
 
@@ -41,10 +43,17 @@ class FactorDifference(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def differences(ours: Target, theirs: Target) -> tuple[FactorDifference, ...]:
-    """Return the factors on which the targets differ, by name."""
-    names = sorted(ours.factors.keys() | theirs.factors.keys())
+    """Return the factors on which the targets differ: those of machine and software, then settings, by name.
+
+    Whoever tells of a few only tells of what most likely explains the rest.
+    """
+    names = sorted(ours.factors.keys() | theirs.factors.keys(), key=_place)
     pairs = ((name, ours.factors.get(name), theirs.factors.get(name)) for name in names)
     return tuple(FactorDifference(name, a, b) for name, a, b in pairs if a != b)
+
+
+def _place(name: str) -> tuple[bool, str]:
+    return name.partition(".")[0] not in _MACHINE_AND_SOFTWARE, name
 
 
 def unmet(requires: Mapping[str, str], have: Mapping[str, str]) -> tuple[str, ...]:
