@@ -41,6 +41,7 @@ FOR_TESTS = {"inductory_store.blobs.memory"}
 RUN_CODE = {
     "inductory_client.graph.torch_private.entries": {"pickle.loads"},
     "inductory_client.graph.load": {"compile", "exec"},
+    "inductory_client.graph.torch_private.gpu": {"CDLL", "ctypes.CDLL"},
     "inductory_client.graph.kernel_file": {"compile", "exec"},
     "inductory_client.graph.native": {"ExtensionFileLoader", "spec_from_file_location"},
 }

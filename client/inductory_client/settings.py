@@ -63,6 +63,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     build: str | None = None
     """Key of a build whose bundle is pulled before anything is resolved, or `last` for the one that was last
     published or pulled here under the same namespace, model and component."""
+    reproducible: bool = False
+    """Compile for GPUs so that any two builders make the same bytes; see `graph.reproducible`."""
     disabled: bool = False
     """Behave as stock Inductor."""
 
@@ -246,5 +248,6 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "trusted_keys": _paths,
     "splitting_ops": _texts,
     "build": _build,
+    "reproducible": _flag,
     "disabled": _flag,
 }

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from inductory_client.contract.canonical_json import canonical_json
+from inductory_client.contract.digest import digest_of
 from inductory_client.fork import ForkLock
 from inductory_client.graph import torch_private
 from inductory_client.graph.canonical import Form
@@ -78,6 +79,7 @@ def compile_form(
             recorded.tune(lambda: call(*example_tensors(rebuilt.inputs)))
             kernels = recorded.kernel_files(triton_sources(source))
             graph.source_code = portable(source, device)
+            graph.cache_key = digest_of(graph.source_code.encode())
             source = readable(source)
         natives = recorded.native_files()
     return CompiledPiece(call, entry, natives, kernels, source, guards, time.perf_counter() - started)

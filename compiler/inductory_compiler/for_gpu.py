@@ -13,22 +13,13 @@ from inductory_client.graph.unsupported import Unsupported
 
 @contextlib.contextmanager
 def compiling_for_gpu(device: int, options: Mapping[str, Any]) -> Iterator[None]:
-    """Compile for the GPU of that index, and in a reproducible mode without what differs between builders."""
+    """Compile for the GPU of that index, in a way that kernels can be taken from. Raises Unsupported."""
     if torch_private.records_cuda_graphs(options):
         raise Unsupported(
             "CUDA graphs are recorded in each process (`triton.cudagraphs`), and can't be shared"
         )
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(torch.cuda.device(device))
-        stack.enter_context(torch_private.static_launchers())
-        if is_reproducible(options):
-            stack.enter_context(torch_private.without_line_numbers())
+    with torch.cuda.device(device), torch_private.static_launchers(), torch_private.without_line_numbers():
         yield
-
-
-def is_reproducible(options: Mapping[str, Any]) -> bool:
-    """Whether two builders are to make the same bytes; see `graph.reproducible`."""
-    return options.get("deterministic") is True
 
 
 def example_tensors(inputs: Sequence[Any]) -> list[Any]:

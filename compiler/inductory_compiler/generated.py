@@ -31,7 +31,8 @@ def portable(source: str, device: int) -> str:
     tree = ast.parse(source)
     for literal in _literals(tree):
         literal.value = kernel_name(str(literal.value))
-    tree.body = [statement for statement in tree.body if not _is_for_benchmarks(statement)]
+    tree.body = [statement for statement in tree.body if not _is_for_people(statement)]
+    _drop_unused(tree)
     found = device_index(tree)
     if found not in (None, device):
         raise Unsupported(f"code that was compiled for GPU {device} names GPU {found}")
@@ -40,7 +41,11 @@ def portable(source: str, device: int) -> str:
 
 def readable(source: str) -> str:
     """Return generated source for people: equal for all builders, and otherwise as torch wrote it."""
-    return for_device_0(_KERNEL_PATH.sub("", source))
+    lines = source.splitlines(keepends=True)
+    for statement in reversed(ast.parse(source).body):
+        if _is_text(statement):  # such as all of its kernels again, as they were benchmarked
+            del lines[statement.lineno - 1 : statement.end_lineno]
+    return for_device_0(_KERNEL_PATH.sub("", "".join(lines)))
 
 
 def _literals(tree: ast.Module) -> list[ast.Constant]:
@@ -60,7 +65,35 @@ def _literals(tree: ast.Module) -> list[ast.Constant]:
     return found
 
 
-def _is_for_benchmarks(statement: ast.stmt) -> bool:
+def _drop_unused(tree: ast.Module) -> None:
+    """Take away imports and names for parts of torch that no code uses: most of what a load would import."""
+    while True:
+        names = (node for node in ast.walk(tree) if isinstance(node, ast.Name))
+        used = {name.id for name in names if isinstance(name.ctx, ast.Load)}
+        kept = [statement for statement in tree.body if not _is_unused(statement, used)]
+        if len(kept) == len(tree.body):
+            return
+        tree.body = kept
+
+
+def _is_unused(statement: ast.stmt, used: set[str]) -> bool:
+    if isinstance(statement, ast.Import | ast.ImportFrom):
+        names = [(alias.asname or alias.name).partition(".")[0] for alias in statement.names]
+        return used.isdisjoint(names)
+    return (
+        isinstance(statement, ast.Assign)
+        and isinstance(statement.value, ast.Attribute)
+        and all(isinstance(target, ast.Name) and target.id not in used for target in statement.targets)
+    )
+
+
+def _is_for_people(statement: ast.stmt) -> bool:
+    """Whether a load has no use for it: what a person reads, or runs to benchmark the code."""
     if isinstance(statement, ast.FunctionDef):
         return statement.name in _FOR_BENCHMARKS
-    return isinstance(statement, ast.If) and ast.unparse(statement.test) == "__name__ == '__main__'"
+    is_main = isinstance(statement, ast.If) and ast.unparse(statement.test) == "__name__ == '__main__'"
+    return is_main or _is_text(statement)
+
+
+def _is_text(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)

@@ -13,6 +13,7 @@ from inductory_client.contract.canonical_json import canonical_json
 from inductory_client.contract.descriptor import GRAPH, NATIVE, PAYLOAD, PYTHON
 from inductory_client.contract.provenance import Provenance
 from inductory_client.contract.target import Target
+from inductory_client.graph import torch_private
 from inductory_client.graph.captured import Piece
 from inductory_client.graph.load import LoadedPiece
 from inductory_client.publication import Draft, DraftBlob
@@ -52,12 +53,19 @@ def compile_pieces(
         log.info("compiling piece %d of %d", place, len(pieces))
         compiled = compile_form(piece.canonical.form, dict(options), device)
         log.info("compiled piece %d of %d in %.1f s: %s", place, len(pieces), compiled.seconds, key)
-        draft = _draft(piece, compiled, target, named_options)
+        requires = {} if device is None else torch_private.gpu_requirements()
+        draft = _draft(piece, compiled, target, named_options, requires)
         found[key] = Result(compiled.call, compiled.guards, compiled.seconds, draft)
     return found
 
 
-def _draft(piece: Piece, compiled: CompiledPiece, target: Target, named_options: dict[str, str]) -> Draft:
+def _draft(
+    piece: Piece,
+    compiled: CompiledPiece,
+    target: Target,
+    named_options: dict[str, str],
+    requires: dict[str, str],
+) -> Draft:
     """Normalise now, in the compiling thread: later on, the entry may share state with what is running."""
     natives = {name: strip(data) for name, data in compiled.natives.items()} | compiled.kernels
     return Draft(
@@ -72,6 +80,7 @@ def _draft(piece: Piece, compiled: CompiledPiece, target: Target, named_options:
         options=named_options,
         target=target,
         guards=compiled.guards,
+        requires=requires,
         provenance=Provenance(
             builder="torch.compile",
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),

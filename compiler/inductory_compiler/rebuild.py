@@ -5,7 +5,6 @@ Every compile starts here, on the node that missed as on a worker: what is compi
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +12,8 @@ import torch
 import torch.fx
 from inductory_client.graph import torch_private
 from inductory_client.graph.canonical import FORM_VERSION, Form
+from inductory_client.graph.decoding import GraphDecoder, named_constant
 from inductory_client.graph.expressions import decode
-from inductory_client.graph.operators import function_by_name, method_name
 from inductory_client.graph.unsupported import Unsupported
 
 
@@ -57,7 +56,7 @@ def _decode(
 
     with mode:
         inputs = [_input(encoded, sized) for encoded in form["inputs"]]
-    return _Decoder(form, sized).module(), inputs, mode, symbols
+    return GraphDecoder(form, sized).module(), inputs, mode, symbols
 
 
 def _input(encoded: Any, sized: Any) -> Any:
@@ -66,86 +65,8 @@ def _input(encoded: Any, sized: Any) -> Any:
     shape = [sized(length) for length in encoded["shape"]]
     stride = [sized(step) for step in encoded["stride"]]
     offset = sized(encoded["offset"])
-    dtype, device = _named("dtype", encoded["dtype"]), encoded["device"]
+    dtype, device = named_constant("dtype", encoded["dtype"]), encoded["device"]
     if type(offset) is int and offset == 0:
         return torch.empty_strided(shape, stride, dtype=dtype, device=device)
     span = 1 + sum((length - 1) * step for length, step in zip(shape, stride, strict=True))
     return torch.empty(span + offset, dtype=dtype, device=device).as_strided(shape, stride, offset)
-
-
-_KINDS: dict[str, type] = {
-    "dtype": torch.dtype,
-    "layout": torch.layout,
-    "memory_format": torch.memory_format,
-}
-
-
-def _named(kind: str, name: str) -> Any:
-    """Return torch's constant of that kind and name; nothing else of torch can be had by name."""
-    value = getattr(torch, name, None)
-    if not isinstance(value, _KINDS[kind]):
-        raise Unsupported(f"{name!r} isn't a {kind}")
-    return value
-
-
-class _Decoder:
-    def __init__(self, form: Form, sized: Any) -> None:
-        self.form = form
-        self.sized = sized
-        self.root = torch.nn.Module()
-        self.graph = torch.fx.Graph()
-        self.nodes: list[torch.fx.Node] = []
-
-    def module(self) -> torch.fx.GraphModule:
-        for place in range(len(self.form["inputs"])):
-            self.nodes.append(self.graph.placeholder(f"input_{place}"))
-        for encoded in self.form["nodes"]:
-            self.nodes.append(self._constant(encoded) if isinstance(encoded, dict) else self._node(encoded))
-        self.graph.output(tuple(self._argument(self.form["outputs"])))
-        return torch.fx.GraphModule(self.root, self.graph)
-
-    def _node(self, encoded: Any) -> torch.fx.Node:
-        target, arguments, *rest = encoded
-        args = tuple(self._argument(argument) for argument in arguments)
-        kwargs = {name: self._argument(value) for name, value in (rest[0] if rest else {}).items()}
-        kind, _, name = target.partition(":")
-        if kind == "method":
-            return self.graph.call_method(method_name(name), args, kwargs)
-        return self.graph.call_function(function_by_name(target), args, kwargs)
-
-    def _constant(self, encoded: Any) -> torch.fx.Node:
-        name = f"constant_{len(self.nodes)}"
-        data = bytearray(base64.b64decode(encoded["data"]))
-        dtype = _named("dtype", encoded["dtype"])
-        value = torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
-        self.root.register_buffer(name, value.reshape(encoded["shape"]).clone())
-        return self.graph.get_attr(name)
-
-    def _argument(self, encoded: Any) -> Any:
-        if not isinstance(encoded, dict):
-            return encoded
-        ((kind, value),) = encoded.items()
-        if kind == "node":
-            return self.nodes[value]
-        if kind == "list":
-            return [self._argument(item) for item in value]
-        if kind == "tuple":
-            return tuple(self._argument(item) for item in value)
-        return self._rare_argument(kind, value)
-
-    def _rare_argument(self, kind: str, value: Any) -> Any:
-        if kind == "float":
-            return float.fromhex(value)
-        if kind == "slice":
-            return slice(*(self._argument(part) for part in value))
-        if kind == "dict":
-            return {name: self._argument(item) for name, item in value.items()}
-        if kind == "size":
-            return self.sized(value)
-        if kind == "ellipsis":
-            return ...
-        if kind == "device":
-            return torch.device(value)
-        if kind in _KINDS:
-            return _named(kind, value)
-        raise Unsupported(f"{kind!r} isn't a kind of argument")

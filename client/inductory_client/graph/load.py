@@ -11,7 +11,7 @@ from typing import Any
 from inductory_client.contract.descriptor import NATIVE, PAYLOAD
 from inductory_client.contract.digest import digest_of
 from inductory_client.contract.errors import DigestMismatch, LoadFailed, TargetMismatch
-from inductory_client.contract.target import Target, differences
+from inductory_client.contract.target import Target, differences, unmet
 from inductory_client.contract.wire import Subject
 
 from . import torch_private
@@ -37,6 +37,8 @@ def load_piece(
     if subject.target != target:
         named = "; ".join(str(difference) for difference in differences(target, subject.target))
         raise TargetMismatch(f"the artifact was made for something else: {named}")
+    if device is not None and (short := unmet(subject.requires, torch_private.gpu_versions())):
+        raise TargetMismatch(f"the artifact needs more than is here: {'; '.join(short)}")
     verified = {descriptor: _verified(blobs, descriptor.digest) for descriptor in subject.loaded}
     payloads = [data for descriptor, data in verified.items() if descriptor.media_type == PAYLOAD]
     natives = {item.name: data for item, data in verified.items() if item.media_type == NATIVE}

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -67,10 +68,26 @@ def assembler_factor() -> str:
         raise Unsupported(f"TRITON_PTXAS_PATH names a ptxas whose version can't be told: {error}") from error
 
 
-def driver_version() -> str:
-    """Return the newest CUDA that this machine's driver runs, as `13.0`."""
-    version = int(torch._C._cuda_getDriverVersion())
-    return f"{version // 1000}.{version % 1000 // 10}"
+def gpu_versions() -> dict[str, str]:
+    """Return what artifacts require a least version of: the newest CUDA that the driver runs, as `13.0`."""
+    found = ctypes.c_int()
+    try:
+        # torch doesn't say, and has the library loaded.
+        failed = ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(found))
+    except (OSError, AttributeError):
+        return {}
+    if failed:
+        return {}
+    version = found.value
+    return {"cuda.driver": f"{version // 1000}.{version % 1000 // 10}"}
+
+
+def gpu_requirements() -> dict[str, str]:
+    """Return the least versions that machine code compiled here needs.
+
+    A driver of a major version of CUDA runs machine code of all its minor ones (NVIDIA, CUDA Compatibility).
+    """
+    return {"cuda.driver": f"{str(torch.version.cuda).partition('.')[0]}.0"}
 
 
 def records_cuda_graphs(options: Mapping[str, Any]) -> bool:
@@ -91,16 +108,34 @@ def static_launchers() -> Iterator[None]:
         yield
 
 
+_NO_LINES = {"TRITON_DISABLE_LINE_INFO": "1"}
+
+
 @contextlib.contextmanager
 def without_line_numbers() -> Iterator[None]:
-    """Compile Triton kernels without the names and lines of the builder's files.
+    """Compile Triton kernels without the names and lines of the builder's files: half of their bytes.
 
-    In this process and not in Inductor's workers, whose environment was made when they were.
+    Inductor's workers have an environment of their own, of which each task sets a part: what is sent to them
+    meanwhile sets this, too.
     """
-    import torch._inductor.config as config
+    from torch._inductor.async_compile import AsyncCompile, get_compile_threads
 
-    with environment({"TRITON_DISABLE_LINE_INFO": "1"}), config.patch("compile_threads", 1):
+    with environment(_NO_LINES), contextlib.ExitStack() as stack:
+        if get_compile_threads() > 1:
+            pool = AsyncCompile.process_pool()
+            stock = pool.submit
+
+            def submit(task: Any, *arguments: Any) -> Any:
+                return stock(task, *map(_with_no_lines, arguments))
+
+            pool.submit = submit
+            stack.callback(delattr, pool, "submit")  # what remains is the class's own
         yield
+
+
+def _with_no_lines(argument: Any) -> Any:
+    is_environment = isinstance(argument, dict) and "TORCHINDUCTOR_CACHE_DIR" in argument
+    return argument | _NO_LINES if is_environment else argument
 
 
 def once(made: Any) -> Any:
