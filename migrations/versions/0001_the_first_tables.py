@@ -206,7 +206,13 @@ def upgrade() -> None:
         "build_entry",
         ["namespace", "build", "manifest", "position"],
     )
-    op.create_index("ix_build_entry_namespace_dispatch", "build_entry", ["namespace", "dispatch"])
+    op.create_index(
+        "ix_build_entry_dispatched",
+        "build_entry",
+        ["namespace", "build", "manifest", "position"],
+        sqlite_where=sa.text("dispatch IS NOT NULL"),
+        postgresql_where=sa.text("dispatch IS NOT NULL"),
+    )
     op.create_index("ix_build_entry_namespace_manifest", "build_entry", ["namespace", "manifest"])
 
     op.create_table(
@@ -238,7 +244,7 @@ def downgrade() -> None:
     op.drop_index("ix_manifest_entry_namespace_artifact", table_name="manifest_entry")
 
     op.drop_table("manifest_entry")
-    op.drop_index("ix_build_entry_namespace_dispatch", table_name="build_entry")
+    op.drop_index("ix_build_entry_dispatched", table_name="build_entry")
     op.drop_index("ix_build_entry_namespace_build_manifest_position", table_name="build_entry")
     op.drop_index("ix_build_entry_namespace_manifest", table_name="build_entry")
 

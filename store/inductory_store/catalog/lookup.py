@@ -183,7 +183,7 @@ def _dispatches(filters: Filters, after: Place) -> Select[Any]:
         .select_from(build_entry)
         .join(build, (build.c.namespace == build_entry.c.namespace) & (build.c.key == build_entry.c.build))
         .join(artifact, and_(*dispatched))
-        .where(build_entry.c.namespace == filters.namespace)
+        .where(build_entry.c.namespace == filters.namespace, build_entry.c.dispatch.is_not(None))
         .where(_first("namespace", "build", "manifest", "dispatch"))
         .where(tuple_(*place[:2]) >= tuple_(*after[:2]))
         .where(tuple_(*place) > tuple_(*after))

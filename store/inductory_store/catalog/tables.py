@@ -198,10 +198,18 @@ build_entry = Table(
     ForeignKeyConstraint(["namespace", "manifest"], ["manifest.namespace", "manifest.id"]),
     ForeignKeyConstraint(["namespace", "dispatch"], ["artifact.namespace", "artifact.key"]),
     Index(None, "namespace", "manifest"),
-    Index(None, "namespace", "dispatch"),
     Index(None, "namespace", "build", "manifest", "position"),
 )
 """No two have equal name, manifest and dispatch; whoever adds them holds the build's row."""
+
+# The lookup reads dispatches in this order, and passes over the entries that have none.
+_dispatched = build_entry.c.dispatch.is_not(None)
+Index(
+    "ix_build_entry_dispatched",
+    *(build_entry.c[name] for name in ("namespace", "build", "manifest", "position")),
+    sqlite_where=_dispatched,
+    postgresql_where=_dispatched,
+)
 
 event_minute = Table(
     "event_minute",
