@@ -19,10 +19,18 @@ _LOCK = ForkLock()
 def shared_client(settings: Settings) -> Client:
     """Return this process's client for `settings`, a new one where the last was closed.
 
-    What a client doesn't act on (the policy on a miss, the model's label) makes no other client.
+    What decides only what is asked of it (the policy on a miss, the model's label, the build) makes no other
+    client.
     """
     alike = replace(
-        settings, component="", model="", on_miss="compile", splitting_ops=(), build=None, disabled=False
+        settings,
+        component="",
+        model="",
+        on_miss="compile",
+        splitting_ops=(),
+        build=None,
+        reproducible=False,
+        disabled=False,
     )
     with _LOCK:
         client = _CLIENTS.get(alike)

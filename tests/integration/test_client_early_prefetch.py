@@ -107,7 +107,8 @@ def test_what_it_brought_is_not_asked_for_again(tmp_path: Path) -> None:
 def test_settings_that_a_client_does_not_act_on_share_it(tmp_path: Path) -> None:
     with client(tmp_path) as node:
         alike = shared_client(node.settings)
-        other = client(tmp_path, model="a label", build="ab" * 32, on_miss="error", disabled=True)
+        labels = {"model": "a label", "component": "draft", "build": "ab" * 32}
+        other = client(tmp_path, on_miss="error", reproducible=True, disabled=True, **labels)
         assert shared_client(other.settings) is alike
         assert shared_client(client(tmp_path, namespace="other").settings) is not alike
         alike.close()
