@@ -53,6 +53,7 @@ def test_every_setting_has_a_variable_and_an_override() -> None:
         "INDUCTORY_TRUSTED_KEYS": os.pathsep.join(["/a.pub", "/keys"]),
         "INDUCTORY_SPLITTING_OPS": "a::b, c::d",
         "INDUCTORY_BUILD": "ab" * 32,
+        "INDUCTORY_REPRODUCIBLE": "on",
         "INDUCTORY_DISABLED": "yes",
     }
     found = Settings.load(variables)
@@ -71,6 +72,7 @@ def test_every_setting_has_a_variable_and_an_override() -> None:
         trusted_keys=(Path("/a.pub"), Path("/keys")),
         splitting_ops=("a::b", "c::d"),
         build="ab" * 32,
+        reproducible=True,
         disabled=True,
     )
     assert set(variables) == {"INDUCTORY_" + name.upper() for name in Settings.__struct_fields__}
