@@ -39,6 +39,7 @@ FOR_TESTS = {"inductory_store.blobs.memory"}
 """Modules that are there to be tried out and tested with."""
 
 RUN_CODE = {
+    "inductory_client.graph.torch_private.guards": {"pickle.loads"},
     "inductory_client.graph.torch_private.entries": {"pickle.loads"},
     "inductory_client.graph.load": {"compile", "exec"},
     "inductory_client.graph.torch_private.gpu": {"CDLL", "ctypes.CDLL"},

@@ -1,4 +1,4 @@
-"""Inductory's client: `inductory_client.prefetch`, `inductory_client.Client` and `inductory_client.Settings`.
+"""Inductory's client: `inductory_client.load`, `.prefetch`, `.Client` and `.Settings`.
 
 Importing this package costs next to nothing; what it names is imported when it is first asked for.
 """
@@ -12,10 +12,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .client import Client
+    from .integrations.torch_load import load
     from .settings import Settings
     from .shared import prefetch
 
-__all__ = ["Client", "Settings", "__version__", "prefetch"]
+__all__ = ["Client", "Settings", "__version__", "load", "prefetch"]
 
 
 def __getattr__(name: str) -> Any:
@@ -27,6 +28,10 @@ def __getattr__(name: str) -> Any:
         from .settings import Settings
 
         return Settings
+    if name == "load":
+        from .integrations.torch_load import load
+
+        return load
     if name == "prefetch":
         from .shared import prefetch
 

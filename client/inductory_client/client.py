@@ -8,7 +8,8 @@ from typing import Self
 
 from .breaker import CircuitBreaker
 from .cas import LocalCas
-from .contract.errors import BadSettings
+from .contract.build import Build
+from .contract.errors import BadSettings, NotFound
 from .contract.target import Target
 from .contract.wire import ArtifactWanted, Event, EventKind
 from .deadline import Deadline, StoreBudget
@@ -20,6 +21,7 @@ from .pull import PullReport, pull
 from .settings import LAST_BUILD, Settings
 from .telemetry import Telemetry
 from .transport import HttpStore
+from .trouble import warn_once
 from .trust import Keyring, SigningKey, load_signing_key
 
 
@@ -124,6 +126,26 @@ class Client:
         where there is no store.
         """
         return pull(key, store=self.reach_store(), cas=self.cas, keyring=self.keyring(), deadline=deadline)
+
+    def bring_build(self, key: str) -> Build | None:
+        """Return a build once what its start loads lies here, as far as that can be had within the start's
+        budget; None where nobody has it. Never raises.
+        """
+        with self._lock:
+            prefetch = self._prefetches.get(key)
+        if prefetch is not None:
+            prefetch.wait(self.budget)
+        here = self.cas.build(key)
+        if here is not None or self.store is None:
+            return here
+        try:
+            with self.budget.waiting() as deadline:
+                return self.pull_build(key, deadline).build
+        except NotFound:
+            return None
+        except Exception as error:
+            warn_once("bring", "a build isn't pulled: %s", error)
+            return None
 
     def blob(self, digest: str, size: int, deadline: Deadline | None = None) -> bytes:
         """Return a blob from this node or the store, checked, and leave it here. Raises what the store

@@ -47,6 +47,8 @@ class CapturedGraph:
     options: dict[str, str]
     outer: Canonical
     shape: Shape
+    devices: frozenset[torch.device]
+    """What it computes on."""
     device: int | None
     """Index of the GPU that it computes on; None where it uses none."""
 
@@ -95,7 +97,9 @@ def capture(
     outer = canonicalise(split.outer, example_inputs(split.outer), digests)
     device = next((device.index for device in devices if device.type == "cuda"), None)
     shape = shape_of(outer.form, fixed)
-    return CapturedGraph(split, pieces, target, named_options, outer, shape, device)
+    return CapturedGraph(
+        split, pieces, target, named_options, outer, shape, frozenset(devices), device
+    )
 
 
 def key_part(part: Part, fixed: int | None, fingerprint: str, options: dict[str, str]) -> Piece:

@@ -13,6 +13,7 @@ import torch
 import torch.fx
 
 from . import torch_private
+from .canonical import returns_bare
 
 Order = tuple[int, ...]
 """A tensor's dimensions, from the one with the largest stride to the one with the smallest."""
@@ -22,10 +23,19 @@ def keep_layout(module: torch.fx.GraphModule) -> Callable[..., Any]:
     """Return `module`'s forward, with outputs copied into the layout that they were captured with if need
     be.
     """
-    forward = module.forward
+    return keep_orders(module.forward, output_orders(module), returns_bare(module))
+
+
+def output_orders(module: torch.fx.GraphModule) -> list[Order | None]:
+    """Return the orders that `module`'s outputs were captured with; None where one has none."""
     (outputs,) = next(node for node in module.graph.nodes if node.op == "output").args
-    bare = not isinstance(outputs, (list, tuple))
-    orders = [_dense_order(_example(node)) for node in ((outputs,) if bare else outputs)]
+    return [_dense_order(_example(node)) for node in ((outputs,) if returns_bare(module) else outputs)]
+
+
+def keep_orders(
+    forward: Callable[..., Any], orders: Sequence[Order | None], bare: bool
+) -> Callable[..., Any]:
+    """Return `forward` with outputs of these orders; `bare`: it returns one tensor, and no tuple."""
     if not any(orders):
         return forward
 

@@ -21,6 +21,10 @@ class GraphReport:
     """loaded: nothing was compiled; compiled: some pieces were; stock: left to stock Inductor."""
     reason: str = ""
     """Why it was left to stock Inductor, or what the store's trouble was."""
+    captured: bool = True
+    """Whether Dynamo captured it; False for a start from a loadable dispatch."""
+    dispatch: str | None = None
+    """The key of its loadable dispatch, where it has one."""
     name: str = ""
     submodules: int = 0
     """All parts of the split, attention included."""

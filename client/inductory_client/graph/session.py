@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import CodeType
 from typing import Any
 
@@ -23,7 +24,7 @@ from inductory_client.contract.errors import CompilerAbsent, InductoryError, Loa
 from inductory_client.contract.wire import ArtifactWanted, Event, EventKind
 from inductory_client.fetch import Piece as FetchedPiece
 from inductory_client.fork import ForkLock
-from inductory_client.publication import ManifestDraft, Publication
+from inductory_client.publication import Draft, ManifestDraft, Publication
 from inductory_client.settings import Settings
 from inductory_client.shared import shared_client
 from inductory_client.trouble import log, warn_once
@@ -36,9 +37,22 @@ from .load import load_piece
 from .loaded import Loaded, LoadedPieces
 from .readable import documents
 from .report import REPORTS_MAX, GraphReport, keep
+from .reproducible import PATCHES
 from .torch_stock import stock_compile
 from .unsupported import Unsupported
 from .wiring import wire
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Whose graph it is, where that is known before the capture, and what is published beside it."""
+
+    name: str
+    """What the build's entry is called."""
+    identity: ModelIdentity
+    dispatch: Callable[[CapturedGraph, Mapping[str, tuple[str, ...]]], Draft]
+    """Makes the loadable dispatch of a graph whose pieces added these guards. Raises Unsupported."""
+
 
 _SESSIONS: dict[Settings, Session] = {}
 _LOCK = ForkLock()
@@ -74,12 +88,18 @@ class Session:
         self.reports: deque[GraphReport] = deque(maxlen=REPORTS_MAX)
 
     def compile_graph(
-        self, module: torch.fx.GraphModule, inputs: Sequence[Any], patches: dict[str, Any]
+        self,
+        module: torch.fx.GraphModule,
+        inputs: Sequence[Any],
+        patches: dict[str, Any],
+        owner: Owner | None = None,
     ) -> Callable[..., Any]:
         """Return a callable for `module`. Raises PieceMissing under the policy `error`, and what stock
         Inductor raises.
         """
-        report = GraphReport(name=_name())
+        if self.settings.reproducible:
+            patches = PATCHES | patches
+        report = GraphReport(name=_name() if owner is None else owner.name)
         keep(report)
         self.reports.append(report)
         if self.settings.disabled:
@@ -87,7 +107,7 @@ class Session:
             return stock_compile(module, inputs, patches)  # type: ignore[no-any-return]
         try:
             with torch_private.kept_autocast():
-                return _Graph(self, report, patches).callable(module, inputs)
+                return _Graph(self, report, patches, owner).callable(module, inputs)
         except PieceMissing:
             raise
         except Unsupported as refusal:
@@ -113,10 +133,13 @@ class Session:
 class _Graph:
     """One captured graph on its way to a callable."""
 
-    def __init__(self, session: Session, report: GraphReport, patches: dict[str, Any]) -> None:
+    def __init__(
+        self, session: Session, report: GraphReport, patches: dict[str, Any], owner: Owner | None
+    ) -> None:
         self.session = session
         self.report = report
         self.patches = patches
+        self.owner = owner
 
     def callable(self, module: torch.fx.GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
         settings = self.session.settings
@@ -130,12 +153,13 @@ class _Graph:
         self._require(graph, pieces.keys())
         compiled = self._compile(graph, {k: p for k, p in graph.unique.items() if k not in pieces})
         pieces |= {key: Loaded(result.call, result.guards) for key, result in compiled.items()}
+        dispatch = self._dispatch(graph, pieces)  # before the graph is taken over
         wired = wire(graph.split, {piece.part.name: pieces[piece.key].call for piece in graph.pieces})
         for key, piece in pieces.items():
             self.session.loaded.put(key, graph.device, piece)
         self.report.outcome = "compiled" if compiled else "loaded"
-        if compiled or self.report.bytes_moved:
-            self._publish(graph, compiled)
+        if compiled or self.report.bytes_moved or dispatch is not None:
+            self._publish(graph, compiled, dispatch)
         log.info("%s: %d pieces, %d compiled", self.report.name, len(pieces), len(compiled))
         return wired
 
@@ -217,15 +241,32 @@ class _Graph:
         self.report.compiled = len(compiled)
         return compiled
 
-    def _publish(self, graph: CapturedGraph, compiled: Mapping[str, Compiled]) -> None:
+    def _dispatch(self, graph: CapturedGraph, pieces: Mapping[str, Loaded]) -> Draft | None:
+        """Return the graph's loadable dispatch, None where it has none; the graph runs without it."""
+        if self.owner is None:
+            return None
+        try:
+            with self._step("dispatch"):
+                return self.owner.dispatch(graph, {key: piece.guards for key, piece in pieces.items()})
+        except Exception as error:
+            kind = "" if isinstance(error, Unsupported) else f"{type(error).__name__}: "
+            warn_once(f"dispatch:{kind}{error}", "starts will capture this graph again: %s%s", kind, error)
+            log.debug("what went wrong", exc_info=True)
+            return None
+
+    def _publish(
+        self, graph: CapturedGraph, compiled: Mapping[str, Compiled], dispatch: Draft | None
+    ) -> None:
         """Hand over what was compiled. The graph runs; a failure here mustn't cost it that."""
         try:
-            self.session.hand_over(self._publication(graph, compiled))
+            self.session.hand_over(self._publication(graph, compiled, dispatch))
         except Exception as error:
             warn_once("publish", "a compiled graph isn't published: %s: %s", type(error).__name__, error)
             log.debug("what went wrong", exc_info=True)
 
-    def _publication(self, graph: CapturedGraph, compiled: Mapping[str, Compiled]) -> Publication:
+    def _publication(
+        self, graph: CapturedGraph, compiled: Mapping[str, Compiled], dispatch: Draft | None
+    ) -> Publication:
         """Return what was compiled, the graph's manifest, and its place in the model's build."""
         manifest = ManifestDraft(
             graph_digest=graph.outer.digest,
@@ -235,10 +276,16 @@ class _Graph:
             documents=documents(graph),
         )
         self.report.manifest = manifest.manifest.id
-        entry = BuildEntry(name=self.report.name, manifest=self.report.manifest)
-        build = build_of(self._identity(graph), self.session.settings, graph.target, (entry,))
-        self.report.build = build.key
         drafts = tuple(result.draft for result in compiled.values())
+        if dispatch is not None:
+            self.report.dispatch = dispatch.subject.key
+            drafts += (dispatch,)
+        entry = BuildEntry(
+            name=self.report.name, manifest=self.report.manifest, dispatch=self.report.dispatch
+        )
+        identity = self._identity(graph) if self.owner is None else self.owner.identity
+        build = build_of(identity, self.session.settings, graph.target, (entry,))
+        self.report.build = build.key
         return Publication(artifacts=drafts, manifest=manifest, build=build)
 
     def _identity(self, graph: CapturedGraph) -> ModelIdentity:

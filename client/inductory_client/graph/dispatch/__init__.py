@@ -1,0 +1,1 @@
+"""The loadable dispatch: a captured function's code, guards and outer graph; a start skips the capture."""

@@ -1,0 +1,147 @@
+"""A function captured in one graph, with the code around it and the guards on it: what Dynamo knows, outside
+of torch.compile.
+"""
+
+# mypy: disable-error-code="attr-defined,no-untyped-call,method-assign,misc"
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import dis
+import importlib
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.fx
+
+from inductory_client.graph.unsupported import Unsupported
+
+BUILTINS = "__builtins_dict__"
+"""How the name of the global begins under which captured code finds the builtins."""
+
+
+class WholeGraph:
+    """A function captured in one graph. Usable while `whole_graph` lasts."""
+
+    def __init__(self, function: Callable[..., Any], captured: Any) -> None:
+        self.function = function
+        self.output = captured.graph_capture_output
+        self.backend_id = str(captured.backend_input.backend_id)
+        self.module: torch.fx.GraphModule = captured.backend_input.graph_module
+        self.inputs: list[Any] = list(captured.backend_input.example_inputs)
+        self.globals: Mapping[str, Any] = self.output.f_globals
+
+    @property
+    def traced_code(self) -> Sequence[types.CodeType]:
+        """The code of every function that was traced through."""
+        return list(self.output.traced_code)
+
+    def guards(self) -> Any:
+        """Return the guard manager with every guard that Dynamo has. Its `check` takes the locals."""
+        return self.output.build_guards(self.function.__code__).guard_manager
+
+    def runner(self, compiled: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the captured function, running `compiled` in place of its graph."""
+        env = self.output.get_runtime_env()
+        references = {name: self.globals[name] for name in env.external_refs if name in self.globals}
+        fn: Callable[..., Any] = env.forward_callable(
+            self.backend_id, compiled, extra_globals={**self.globals, **references}
+        )
+        return fn
+
+    def code(self) -> types.CodeType:
+        """Return the code around the graph. Raises Unsupported where it holds values of the process."""
+        if self.output.closure or self.output.argdefs or self.output.kwdefaults:
+            raise Unsupported("the captured function has a closure or defaults")
+        sources = self.output.output_graph.export_metadata.graph_input_idx_to_local_source.values()
+        from torch._dynamo.source import get_global_source_name
+
+        held = sorted({name for name in map(get_global_source_name, sources) if name is not None})
+        if held:
+            raise Unsupported(f"the graph takes a global as its input: {held[0]}")
+        code: types.CodeType = self.output.bytecode
+        return code
+
+    def named_globals(self) -> set[str]:
+        """Return the names of the globals that the code around the graph uses, the graph's own among them."""
+        return {
+            str(step.argval)
+            for step in dis.get_instructions(self.output.bytecode)
+            if step.opname in ("LOAD_GLOBAL", "LOAD_NAME") and step.argval
+        }
+
+
+@contextlib.contextmanager
+def whole_graph(
+    function: Callable[..., Any], arguments: tuple[Any, ...], keywords: dict[str, Any]
+) -> Iterator[WholeGraph]:
+    """Capture a call of `function` in one graph, and be as in a Dynamo backend while the block lasts.
+
+    Lengths vary where a dimension is marked, and nowhere else: what is captured depends on the call alone,
+    and not on what this process captured before. Raises Unsupported where it can't be one graph, and what the
+    function raises.
+    """
+    from torch._dynamo import convert_frame
+    from torch._dynamo.exc import TorchDynamoException
+    from torch._dynamo.utils import dynamo_timed, get_metrics_context
+
+    settings = {"automatic_dynamic_shapes": False, "enable_cpp_symbolic_shape_guards": False}
+    with contextlib.ExitStack() as stack:
+        for context in (
+            torch._dynamo.config.patch(settings),
+            get_metrics_context(),
+            dynamo_timed("inductory_whole_graph"),
+            _modes_put_away(),
+        ):
+            stack.enter_context(context)
+        try:
+            captured = convert_frame.fullgraph_capture(function, arguments, keywords)
+        except TorchDynamoException as error:
+            raise Unsupported(f"it can't be captured in one graph: {_first_line(error)}") from error
+        given = captured.backend_input
+        if given is None:
+            raise Unsupported("the graph computes nothing")
+        tracing = torch._guards.TracingContext(given.fake_mode)
+        tracing.tensor_to_context = given.tensor_to_context
+        stack.enter_context(torch._guards.tracing(tracing))
+        yield WholeGraph(function, captured)
+
+
+def _modes_put_away() -> contextlib.AbstractContextManager[Any]:
+    """Keep torch functions' modes (a default device) as Dynamo wants them; torch 2.11 does so by itself."""
+    try:
+        from torch._dynamo.variables.torch_function import torch_function_mode_stack_state_mgr
+    except ImportError:
+        return contextlib.nullcontext()
+    manager: contextlib.AbstractContextManager[Any] = torch_function_mode_stack_state_mgr
+    return manager
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def live_globals(named: Mapping[str, str | None]) -> dict[str, Any]:
+    """Return globals by alias: the module of that name, or for None the dictionary of the builtins.
+
+    Imports what isn't imported yet. Raises ImportError.
+    """
+    return {
+        alias: vars(builtins) if name is None else importlib.import_module(name)
+        for alias, name in named.items()
+    }
+
+
+def dynamo_settings() -> dict[str, Any]:
+    """Return every setting of Dynamo that may decide what is captured, by name."""
+    import torch._dynamo.config as config
+
+    kept: dict[str, Any] = config.save_config_portable()
+    return {name: value for name, value in kept.items() if name not in _PLACES}
+
+
+_PLACES = frozenset({"base_dir", "debug_dir_root", "log_file_name"})
+# Folders: they say where something is written.
