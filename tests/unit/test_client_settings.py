@@ -103,6 +103,7 @@ def test_an_override_wins_and_none_is_none() -> None:
         ("on_miss", "wait"),
         ("publish", "perhaps"),
         ("build", "abc"),
+        ("build", "latest"),
         ("cache_dir", 3),
         ("splitting_ops", 3),
     ],

@@ -15,7 +15,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("inductory_client.cli.serve", "run a store: SQLite and a folder, or what its settings say"),
     "compile": ("inductory_client.cli.compile", "compile a model ahead of time and publish it"),
     "keygen": ("inductory_client.cli.keygen", "make the key that this machine signs with"),
-    "lookup": ("inductory_client.cli.lookup", "list artifacts by shape, submodule, backend, model and more"),
+    "lookup": (
+        "inductory_client.cli.lookup",
+        "list artifacts by what they are and who uses them, or show one",
+    ),
     "push": (
         "inductory_client.cli.push",
         "publish a vLLM cache folder, or what the store lacks of the local cache",
