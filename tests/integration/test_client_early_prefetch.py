@@ -34,6 +34,7 @@ sys.addaudithook(watch)
 """
 WAYS = {
     "the first line": "import inductory_client; inductory_client.prefetch()",
+    "inductory's load": "from inductory_client import load",
     "the module that torch's entry point names": "import inductory_client.integrations.torch_backend",
 }
 
