@@ -18,7 +18,8 @@ _KERNEL_MAKERS = frozenset({"triton", "cpp_pybinding", "wait"})
 
 _FOR_BENCHMARKS = frozenset({"benchmark_compiled_module", "get_args"})
 
-_KERNEL_PATH = re.compile(r"^ *# kernel path: .*\n", re.MULTILINE)
+_BUILDERS_OWN = re.compile(r"^ *# (kernel path|AOT ID): .*\n", re.MULTILINE)
+"""Where a kernel's source lies there, and how many graphs were compiled before."""
 
 
 def triton_sources(source: str) -> list[str]:
@@ -45,7 +46,7 @@ def readable(source: str) -> str:
     for statement in reversed(ast.parse(source).body):
         if _is_text(statement):  # such as all of its kernels again, as they were benchmarked
             del lines[statement.lineno - 1 : statement.end_lineno]
-    return for_device_0(_KERNEL_PATH.sub("", "".join(lines)))
+    return for_device_0(_BUILDERS_OWN.sub("", "".join(lines)))
 
 
 def _literals(tree: ast.Module) -> list[ast.Constant]:
@@ -82,6 +83,7 @@ def _is_unused(statement: ast.stmt, used: set[str]) -> bool:
         return used.isdisjoint(names)
     return (
         isinstance(statement, ast.Assign)
+        and ast.unparse(statement.value).startswith("torch.")
         and isinstance(statement.value, ast.Attribute)
         and all(isinstance(target, ast.Name) and target.id not in used for target in statement.targets)
     )

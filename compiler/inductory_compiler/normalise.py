@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import pickle
+from dataclasses import replace
 from typing import Any
 
 from inductory_client.graph import torch_private
@@ -35,11 +36,14 @@ def normalise(entry: Any) -> bytes:
         _blank(graph, _GRAPH_NOTES, None)
         _blank(graph, ("_time_taken_ns",), 0)
         _blank(graph, ("_fx_graph_cache_debug_lines",), [])
+        # How many graphs the builder had compiled before.
+        graph.fx_kwargs = {**graph.fx_kwargs, "graph_id": 0}
         # Counters that a load would add, so that a load reads as a compile.
         graph.counter_deltas = type(graph.counter_deltas)()
         graph.metrics_deltas = type(graph.metrics_deltas)(**dict.fromkeys(vars(graph.metrics_deltas), 0))
     _blank(entry, _ENTRY_NOTES, None)
     _blank(entry, _ENTRY_TIMES, 0)
+    entry.sanitized_aot_config = replace(entry.sanitized_aot_config, aot_id=0)
     buffer = io.BytesIO()
     _ValuePickler(buffer, PICKLE_PROTOCOL).dump(entry)
     return buffer.getvalue()
