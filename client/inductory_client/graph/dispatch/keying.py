@@ -36,7 +36,7 @@ class DispatchKey:
 
 def dispatch_key(
     identity: ModelIdentity,
-    packages: dict[str, str],
+    beside: Any,
     signature: Signature,
     target: Target,
     options: dict[str, str],
@@ -47,7 +47,7 @@ def dispatch_key(
             "version": [KEY_VERSION, container.VERSION, source_digest(entry.__name__)],
             "sources": identity.sources,
             "config": identity.config,
-            "packages": packages,
+            "beside": beside,
             "signature": {
                 "tree": signature.tree,
                 "tensors": [
@@ -75,10 +75,13 @@ def options_of(patches: dict[str, Any], splitting_ops: tuple[str, ...]) -> dict[
     return canonical_options(patches) | split
 
 
-def packages_of(model: torch.nn.Module) -> dict[str, str]:
-    """Return the versions of the packages that a model's classes come from; the rest of it is traced, too."""
+def beside_identity(model: torch.nn.Module) -> Any:
+    """Return what decides a capture of `model` and isn't in its identity: the versions of the packages that
+    its classes come from, which are traced, too, and which of its tensors want gradients.
+    """
     tops = {type(module).__module__.partition(".")[0] for module in model.modules()} - {"torch"}
-    return {top: version for top in sorted(tops) if (version := _version(top)) is not None}
+    versions = {top: version for top in sorted(tops) if (version := _version(top)) is not None}
+    return [versions, sorted(name for name, weight in model.named_parameters() if weight.requires_grad)]
 
 
 @lru_cache(maxsize=1000)

@@ -11,10 +11,11 @@ from inductory_client.contract.errors import InductoryError
 from inductory_client.contract.wire import ArtifactWanted
 from inductory_client.graph.factors import current_target
 from inductory_client.graph.identity import build_of, identify
+from inductory_client.graph.reproducible import PATCHES
 from inductory_client.graph.session import Session
 from inductory_client.trouble import warn_once
 
-from .keying import DispatchKey, dispatch_key, options_of, packages_of
+from .keying import DispatchKey, beside_identity, dispatch_key, options_of
 from .loading import Found, read_dispatch
 from .signature import Signature
 
@@ -29,16 +30,17 @@ class Published:
         self.identity = identify(model)
         self.device = device_of(model)
         self.target = current_target({self.device})
+        patches = PATCHES | patches if session.settings.reproducible else patches
         self.options = options_of(patches, session.settings.splitting_ops)
         self.build_key = build_of(self.identity, session.settings, self.target).key
-        self._packages = packages_of(model)
+        self._beside = beside_identity(model)
         self._session = session
         self._found: dict[str, Found] = {}
         self._asked: set[str] = set()
 
     def key_of(self, signature: Signature) -> DispatchKey:
         """Return the key of the dispatch for such calls, in the modes that the process is in now."""
-        return dispatch_key(self.identity, self._packages, signature, self.target, self.options)
+        return dispatch_key(self.identity, self._beside, signature, self.target, self.options)
 
     def bring(self) -> None:
         """Bring the build of the model's start here, if anybody has one. Never raises."""
