@@ -14,16 +14,25 @@ from typing import Any
 from .unsupported import Unsupported
 
 _CALLS = frozenset({"torch.cuda._DeviceGuard", "torch.cuda.set_device", "get_raw_stream"})
-"""Functions that are given the index."""
+"""Functions that are given the index, as generated code calls them."""
 
-_STREAM = re.compile(r"stream(\d+)")
+_TAKE_INDEX = frozenset({"_DeviceGuard", "set_device", "get_raw_stream", "_cuda_getCurrentRawStream"})
+"""Names of such functions: by another way, or as a value, they aren't understood."""
+
+_RAW_STREAM = frozenset(
+    {
+        "get_raw_stream = torch._C._cuda_getCurrentRawStream",
+        "from torch._C import _cuda_getCurrentRawStream as get_raw_stream",
+    }
+)
+"""The two ways in which generated code comes by `get_raw_stream`."""
+
+_STREAM = re.compile(r"((?:raw_)?stream)(\d+)")
+"""The name that a GPU's own stream is given: `stream0` by torch 2.11, `raw_stream0` by 2.13."""
 _CUDA = re.compile(r"cuda:(\d+)")
 
 # Names that speak of devices without meaning one of them.
-_HARMLESS = frozenset(
-    {"device", "device_str", "cuda", "_DeviceGuard", "set_device", "stream", "synchronize"}
-    | {"get_raw_stream", "_cuda_getCurrentRawStream"}
-)
+_HARMLESS = frozenset({"device", "device_str", "cuda", "stream", "synchronize"})
 _HARMLESS_PREFIXES = ("triton_", "empty_strided_", "_empty_strided_")
 _SUSPICIOUS = ("device", "cuda", "stream", "gpu", "nvtx")
 
@@ -67,9 +76,30 @@ class _Reader(ast.NodeVisitor):
             if len(node.args) != 1 or node.keywords:
                 raise Unsupported(f"generated code says {ast.unparse(node)}")
             self.found.add(_index_of(node.args[0]))
-        elif _is_device_call(node):
+            return
+        if _is_device_call(node):
             self._device(node)
+        elif _takes_device(node):
+            raise Unsupported(f"generated code says {ast.unparse(node)}")
         self.generic_visit(node)
+
+    def visit_Assign(self, node: ast.Assign) -> None:
+        """What has a stream's name is that GPU's own stream: a user's streams are numbered, too."""
+        text = ast.unparse(node)
+        for target in node.targets:
+            stream = _STREAM.fullmatch(target.id) if isinstance(target, ast.Name) else None
+            if stream is not None and ast.unparse(node.value) != f"get_raw_stream({stream[2]})":
+                raise Unsupported(f"generated code says {text}")
+        if text not in _RAW_STREAM:
+            self.generic_visit(node)
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        if ast.unparse(node) not in _RAW_STREAM:
+            self.generic_visit(node)
+
+    def visit_alias(self, node: ast.alias) -> None:
+        for name in (*node.name.split("."), node.asname or ""):
+            self._name(name)
 
     def _device(self, node: ast.Call) -> None:
         named = {keyword.arg: keyword.value for keyword in node.keywords}
@@ -112,9 +142,17 @@ class _Reader(ast.NodeVisitor):
     def _name(self, name: str) -> None:
         stream = _STREAM.fullmatch(name)
         if stream is not None:
-            self.found.add(int(stream[1]))
-        elif name not in _HARMLESS and not name.startswith(_HARMLESS_PREFIXES) and _is_suspicious(name):
+            self.found.add(int(stream[2]))
+        elif name in _TAKE_INDEX or (
+            name not in _HARMLESS and not name.startswith(_HARMLESS_PREFIXES) and _is_suspicious(name)
+        ):
             raise Unsupported(f"generated code speaks of {name!r}, which may hold a GPU's index")
+
+
+def _takes_device(node: ast.Call) -> bool:
+    """Whether a function is called that may be given a device otherwise than is understood."""
+    name = ast.unparse(node.func).rpartition(".")[2]
+    return name in ("device", "stream") or (name == "synchronize" and bool(node.args or node.keywords))
 
 
 def _is_suspicious(name: str) -> bool:
@@ -145,6 +183,7 @@ class _Writer(ast.NodeTransformer):
         return node if _cuda_index(node.value) is None else ast.Constant(f"cuda:{self.index}")
 
     def visit_Name(self, node: ast.Name) -> ast.AST:
-        if _STREAM.fullmatch(node.id) is not None:
-            node.id = f"stream{self.index}"
+        stream = _STREAM.fullmatch(node.id)
+        if stream is not None:
+            node.id = f"{stream[1]}{self.index}"
         return node
