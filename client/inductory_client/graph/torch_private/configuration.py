@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from inductory_client.contract.digest import digest_of
+
 
 @functools.cache
 def torch_key() -> str:
@@ -78,7 +80,9 @@ def custom_passes() -> dict[str, Any]:
 
 
 def triton_key() -> str:
-    """Return Triton's own key, or what stands for it where Triton isn't installed."""
+    """Return the digest of Triton's own key, which has a part a file; "absent" where Triton isn't
+    installed.
+    """
     try:
         from torch.utils._triton import has_triton_package
 
@@ -86,6 +90,6 @@ def triton_key() -> str:
             return "absent"
         from torch._inductor.runtime.triton_compat import triton_key as key
 
-        return str(key())
+        return digest_of(str(key()).encode())
     except ImportError:
         return "absent"
