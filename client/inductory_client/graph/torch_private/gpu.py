@@ -128,7 +128,7 @@ def without_line_numbers() -> Iterator[None]:
             def submit(task: Any, *arguments: Any) -> Any:
                 return stock(task, *map(_with_no_lines, arguments))
 
-            pool.submit = submit
+            pool.submit = submit  # type: ignore[assignment]
             stack.callback(delattr, pool, "submit")  # what remains is the class's own
         yield
 
