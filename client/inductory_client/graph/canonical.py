@@ -197,7 +197,8 @@ class _Encoder:
             if isinstance(value, kind):
                 return {kind.__name__: str(value).removeprefix("torch.")}
         if isinstance(value, torch.device):
-            if value.index not in (None, 0):
+            # A graph computes on one GPU (see `captured`), whose index a load decides.
+            if value.type != "cuda" and value.index not in (None, 0):
                 raise Unsupported(f"the graph names the device {value}")
             return {"device": value.type}
         raise Unsupported(f"the graph has an argument of type {type(value).__name__}")
