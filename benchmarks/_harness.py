@@ -22,7 +22,7 @@ FOREIGN = ("INDUCTORY_", "TORCHINDUCTOR_", "TORCHDYNAMO_", "TORCH_", "TRITON_", 
 CHILD_S_MAX = 900.0
 
 Goal = tuple[str, Any]
-"""`at_most`, `below` or `equals`, and the value."""
+"""`at_most`, `at_least`, `below` or `equals`, and the value."""
 
 _BEGAN = time.monotonic()
 
@@ -106,6 +106,8 @@ def met(value: Any, kind: str, wanted: Any) -> bool:
         return False
     if kind == "at_most":
         return bool(value <= wanted)
+    if kind == "at_least":
+        return bool(value >= wanted)
     if kind == "below":
         return bool(value < wanted)
     if kind == "equals":
@@ -119,7 +121,9 @@ def table(figures: Mapping[str, Any], goals: Mapping[str, Goal], measured: Mappi
         goal, judged = "", ""
         if name in goals:
             kind, wanted = goals[name]
-            goal = {"at_most": "at most ", "below": "below ", "equals": ""}[kind] + _text(wanted)
+            goal = {"at_most": "at most ", "at_least": "at least ", "below": "below ", "equals": ""}[
+                kind
+            ] + _text(wanted)
             judged = "met" if met(value, kind, wanted) else "MISSED"
         rows.append((name, _text(value), goal, judged))
     widths = [max(len(row[column]) for row in rows) for column in range(4)]

@@ -37,7 +37,8 @@ def load_piece(
     if subject.target != target:
         named = "; ".join(str(difference) for difference in differences(target, subject.target))
         raise TargetMismatch(f"the artifact was made for something else: {named}")
-    if device is not None and (short := unmet(subject.requires, torch_private.gpu_versions())):
+    have = {} if device is None else torch_private.gpu_versions()
+    if short := unmet(subject.requires, have):
         raise TargetMismatch(f"the artifact needs more than is here: {'; '.join(short)}")
     verified = {descriptor: _verified(blobs, descriptor.digest) for descriptor in subject.loaded}
     payloads = [data for descriptor, data in verified.items() if descriptor.media_type == PAYLOAD]
