@@ -10,23 +10,23 @@ STEPS = 10
 EOS_NEVER = -1
 
 
-def tiny_qwen() -> Any:
+def tiny_qwen(**changes: Any) -> Any:
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
     torch.manual_seed(0)
-    config = Qwen3Config(
-        hidden_size=64,
-        intermediate_size=96,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=16,
-        vocab_size=120,
-        max_position_embeddings=256,
-        eos_token_id=EOS_NEVER,
-        pad_token_id=0,
-    )
-    return Qwen3ForCausalLM(config).eval()
+    sizes = {
+        "hidden_size": 64,
+        "intermediate_size": 96,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+        "vocab_size": 120,
+        "max_position_embeddings": 256,
+        "eos_token_id": EOS_NEVER,
+        "pad_token_id": 0,
+    }
+    return Qwen3ForCausalLM(Qwen3Config(**(sizes | changes))).eval()
 
 
 def tokens(model: Any, **arguments: Any) -> list[int]:

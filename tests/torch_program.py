@@ -30,9 +30,15 @@ def generate(name: str) -> dict[str, Any]:
     return generated(name)
 
 
+def load(name: str) -> dict[str, Any]:
+    from torch_loading import SCENES
+
+    return SCENES[name]()
+
+
 def main(what: str, *names: str) -> None:
     early = [name for name in sys.modules if name.startswith("inductory")]
-    run = {"case": run_case, "generate": generate}[what]
+    run = {"case": run_case, "generate": generate, "load": load}[what]
     results = {name: run(name) for name in names}
     from inductory_client.graph.report import reports
     from inductory_client.graph.torch_private import counters
@@ -45,6 +51,8 @@ def main(what: str, *names: str) -> None:
                 "torch": torch.__file__,
                 "outcomes": [report.outcome for report in reports()],
                 "reasons": [report.reason for report in reports()],
+                "captured": [report.captured for report in reports()],
+                "dispatches": [report.dispatch for report in reports()],
                 "compiled": sum(report.compiled for report in reports()),
                 "keys": [list(report.keys) for report in reports()],
                 "manifests": [report.manifest for report in reports()],
