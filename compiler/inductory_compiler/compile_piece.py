@@ -72,7 +72,7 @@ def compile_form(
         with torch_private.provided_kernels(recorded):
             call, entry = torch_private.compile_entry(rebuilt.module, rebuilt.inputs, options)
         guards = _encoded_guards(rebuilt, before)
-        graph = _shareable(entry)
+        graph = _shareable(entry, device)
         source = graph.source_code
         kernels: dict[str, bytes] = {}
         if device is not None:
@@ -85,7 +85,7 @@ def compile_form(
     return CompiledPiece(call, entry, natives, kernels, source, guards, time.perf_counter() - started)
 
 
-def _shareable(entry: Any) -> Any:
+def _shareable(entry: Any, device: int | None) -> Any:
     """Return the one graph of an entry. Raises Unsupported where it holds what can't be shared."""
     graphs = torch_private.compiled_graphs(entry)
     if len(graphs) != 1:
@@ -95,6 +95,8 @@ def _shareable(entry: Any) -> Any:
         raise Unsupported("the piece has weights frozen into it")
     if graph.torchbind_constants:
         raise Unsupported("the piece holds objects of torchbind classes")
+    if device is not None:
+        torch_private.check_one_gpu(entry, device)
     return graph
 
 

@@ -48,9 +48,13 @@ def load_piece(
     try:
         with torch_private.provided_kernels(ArtifactKernels(natives, device)):
             entry = torch_private.unpickle_entry(payloads[0])
+            if device is not None:
+                torch_private.check_one_gpu(entry, 0)  # as every one is kept
             call = torch_private.run_entry(entry, functools.partial(_run_source, device=device))
     except LoadFailed:
         raise
+    except Unsupported as error:
+        raise LoadFailed(str(error)) from error
     except Exception as error:
         # Whatever torch raises here, the answer is the same: this artifact can't be used in this process.
         raise LoadFailed(f"{type(error).__name__}: {error}") from error
@@ -76,16 +80,11 @@ def _run_source(graph: Any, source: str, *, device: int | None) -> types.ModuleT
 
 
 def _for_device(source: str, device: int | None) -> str | ast.Module:
-    """Return generated source for the GPU that it is to run on. Raises LoadFailed where it can't be."""
+    """Return generated source for the GPU that it is to run on. Raises Unsupported where it can't be."""
     if device is None:
         return source
     tree = ast.parse(source)
-    try:
-        if device_index(tree) in (None, device):
-            return tree
-        return on_device(tree, device)
-    except Unsupported as error:
-        raise LoadFailed(str(error)) from error
+    return tree if device_index(tree) in (None, device) else on_device(tree, device)
 
 
 def checked_device(call: LoadedPiece, device: int) -> LoadedPiece:

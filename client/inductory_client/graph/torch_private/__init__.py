@@ -38,6 +38,7 @@ from .configuration import (
 )
 from .entries import (
     address_of_data_ptr,
+    check_one_gpu,
     check_signatures,
     compiled_graphs,
     run_entry,
@@ -107,6 +108,7 @@ __all__ = [
     "bring_back",
     "capture_name",
     "captured_code",
+    "check_one_gpu",
     "check_signatures",
     "compile_cache",
     "compile_entry",

@@ -15,6 +15,8 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
+from inductory_client.graph.unsupported import Unsupported
+
 
 @functools.cache
 def check_signatures() -> None:
@@ -54,6 +56,19 @@ def compiled_graphs(entry: Any) -> list[Any]:
     """Return the CompiledFxGraphs of an entry: forward, and backward if there is one."""
     parts = (entry.compiled_fw, entry.compiled_bw)
     return [part.result for part in parts if part is not None]
+
+
+def check_one_gpu(entry: Any, index: int) -> None:
+    """Raise Unsupported where an entry holds what lies on a GPU, or was compiled for others than `index`.
+
+    Only its source can be made for another index.
+    """
+    for graph in compiled_graphs(entry):
+        if graph.constants:
+            raise Unsupported("the piece holds constants, which lie on one GPU")
+        others = sorted(set(graph.device_idxs) - {index})
+        if others:
+            raise Unsupported(f"the piece was compiled for GPU {', '.join(map(str, others))}, not {index}")
 
 
 def unpickle_entry(payload: bytes) -> Any:
