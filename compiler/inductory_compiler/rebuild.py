@@ -56,7 +56,23 @@ def _decode(
 
     with mode:
         inputs = [_input(encoded, sized) for encoded in form["inputs"]]
-    return GraphDecoder(form, sized).module(), inputs, mode, symbols
+    module = GraphDecoder(form, sized).module()
+    _name_gpu(module)
+    return module, inputs, mode, symbols
+
+
+def _name_gpu(module: torch.fx.GraphModule) -> None:
+    """Say which GPU is meant where a form says only that it is one: the one that is compiled for."""
+
+    def named(value: Any) -> Any:
+        if isinstance(value, torch.device) and value.type == "cuda" and value.index is None:
+            return torch.device("cuda", torch.cuda.current_device())
+        return value
+
+    for node in module.graph.nodes:
+        node.args = torch.fx.node.map_aggregate(node.args, named)
+        node.kwargs = torch.fx.node.map_aggregate(node.kwargs, named)
+    module.recompile()
 
 
 def _input(encoded: Any, sized: Any) -> Any:

@@ -130,6 +130,8 @@ class _Reader(ast.NodeVisitor):
         self._name(node.id)
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
+        if ast.unparse(node).startswith("torch.ops."):
+            return  # operators may be called anything; what they are given is looked at
         self._name(node.attr)
         self.generic_visit(node)
 
