@@ -10,7 +10,7 @@ import ast
 import re
 
 from inductory_client.graph.device_source import device_index, on_device
-from inductory_client.graph.kernel_file import for_device_0, kernel_name
+from inductory_client.graph.kernel_file import kernel_name
 from inductory_client.graph.unsupported import Unsupported
 
 _KERNEL_MAKERS = frozenset({"triton", "cpp_pybinding", "wait"})
@@ -20,6 +20,11 @@ _FOR_BENCHMARKS = frozenset({"benchmark_compiled_module", "get_args"})
 
 _BUILDERS_OWN = re.compile(r"^ *# (kernel path|AOT ID): .*\n", re.MULTILINE)
 """Where a kernel's source lies there, and how many graphs were compiled before."""
+
+_INDEX = re.compile(
+    r"(cuda:|_DeviceGuard\(|set_device\(|get_raw_stream\(|\b(?:raw_)?stream|'cuda', index=)\d+\b"
+)
+"""A GPU's index, in comments too."""
 
 
 def triton_sources(source: str) -> list[str]:
@@ -41,12 +46,14 @@ def portable(source: str, device: int) -> str:
 
 
 def readable(source: str) -> str:
-    """Return generated source for people: equal for all builders, and otherwise as torch wrote it."""
+    """Return generated source for people: for GPU 0 and equal for all builders, and otherwise as torch wrote
+    it.
+    """
     lines = source.splitlines(keepends=True)
     for statement in reversed(ast.parse(source).body):
         if _is_text(statement):  # such as all of its kernels again, as they were benchmarked
             del lines[statement.lineno - 1 : statement.end_lineno]
-    return for_device_0(_BUILDERS_OWN.sub("", "".join(lines)))
+    return _INDEX.sub(r"\g<1>0", _BUILDERS_OWN.sub("", "".join(lines)))
 
 
 def _literals(tree: ast.Module) -> list[ast.Constant]:
