@@ -46,9 +46,10 @@ class WholeGraph:
     def runner(self, compiled: Callable[..., Any]) -> Callable[..., Any]:
         """Return the captured function, running `compiled` in place of its graph."""
         env = self.output.get_runtime_env()
-        references = {name: self.globals[name] for name in env.external_refs if name in self.globals}
+        # torch 2.11 leaves builtins in the code, and wants them among the globals.
+        references = {name: vars(builtins)[name] for name in env.external_refs if name in vars(builtins)}
         fn: Callable[..., Any] = env.forward_callable(
-            self.backend_id, compiled, extra_globals={**self.globals, **references}
+            self.backend_id, compiled, extra_globals={**references, **self.globals}
         )
         return fn
 
