@@ -152,7 +152,9 @@ class _Reader:
         self._left -= 1
         if isinstance(value, torch.Tensor):
             return {"tensor": self._number(value)}
-        plain = value is None or isinstance(value, (bool, int, str))
+        if isinstance(value, bool):
+            return {"bool": value}  # in Python, True == 1
+        plain = value is None or isinstance(value, (int, str))
         if plain and not isinstance(value, enum.Enum):
             return value
         if isinstance(value, float):
