@@ -127,9 +127,9 @@ class Client:
         """
         return pull(key, store=self.reach_store(), cas=self.cas, keyring=self.keyring(), deadline=deadline)
 
-    def bring_build(self, key: str) -> Build | None:
+    def bring_build(self, key: str) -> tuple[Build | None, int]:
         """Return a build once what its start loads lies here, as far as that can be had within the start's
-        budget; None where nobody has it. Never raises.
+        budget, and the bytes that travelled for it now; None where nobody has it. Never raises.
         """
         with self._lock:
             prefetch = self._prefetches.get(key)
@@ -137,15 +137,16 @@ class Client:
             prefetch.wait(self.budget)
         here = self.cas.build(key)
         if here is not None or self.store is None:
-            return here
+            return here, 0
         try:
             with self.budget.waiting() as deadline:
-                return self.pull_build(key, deadline).build
+                report = self.pull_build(key, deadline)
+            return report.build, report.bytes_moved
         except NotFound:
-            return None
+            return None, 0
         except Exception as error:
             warn_once("bring", "a build isn't pulled: %s", error)
-            return None
+            return None, 0
 
     def blob(self, digest: str, size: int, deadline: Deadline | None = None) -> bytes:
         """Return a blob from this node or the store, checked, and leave it here. Raises what the store

@@ -175,6 +175,7 @@ class LoadedModel:
             self._candidates = (*self._candidates, candidate)  # for calls to come
             return None
         report.outcome = "loaded"
+        report.bytes_moved, published.bytes_moved = report.bytes_moved + published.bytes_moved, 0
         report.bytes_raw += found.size
         keep(report)
         self._session.reports.append(report)

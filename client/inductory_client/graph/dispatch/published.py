@@ -34,6 +34,8 @@ class Published:
         self.options = options_of(patches, session.settings.splitting_ops)
         self.build_key = build_of(self.identity, session.settings, self.target).key
         self._beside = beside_identity(model)
+        self.bytes_moved = 0
+        """Bytes that travelled for it and aren't in a report yet."""
         self._session = session
         self._found: dict[str, Found] = {}
         self._asked: set[str] = set()
@@ -44,7 +46,7 @@ class Published:
 
     def bring(self) -> None:
         """Bring the build of the model's start here, if anybody has one. Never raises."""
-        build = self._session.client.bring_build(self.build_key)
+        build, self.bytes_moved = self._session.client.bring_build(self.build_key)
         entries = () if build is None else build.entries[:BUILD_DISPATCHES_MAX]
         self._fetch(list(dict.fromkeys(entry.dispatch for entry in entries if entry.dispatch is not None)))
 
@@ -73,6 +75,7 @@ class Published:
             return
         wanted = [ArtifactWanted(key=key, graph_digest=graph_digest) for key in keys]
         fetched = self._session.client.fetch(wanted, self.target)
+        self.bytes_moved += fetched.bytes_moved
         for key, piece in fetched.pieces.items():
             try:
                 self._found[key] = read_dispatch(key, piece)
