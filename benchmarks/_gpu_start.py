@@ -68,11 +68,7 @@ def main() -> None:
     import torch._dynamo
     import torch._inductor.compile_fx
     import transformers.models.qwen3.modeling_qwen3  # noqa: F401
-
-    if chosen.how == "dispatch":
-        from inductory_client import load  # noqa: F401
-        from inductory_client.graph.dispatch import loaded_model  # noqa: F401
-    from inductory_client.graph import session  # noqa: F401
+    from inductory_client import load  # noqa: F401
 
     clock.lap("imports")
     device = torch.device(chosen.device)

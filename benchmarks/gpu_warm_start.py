@@ -3,8 +3,8 @@
     python benchmarks/gpu_warm_start.py [--rounds 3,3,3]  -->  build/bench/gpu_warm_start.json
 
 Every start is a fresh process with empty caches; the store is on the same machine, over HTTP, with
-verification on. A round starts the model cold, which compiles and publishes, then warm by capturing it, and warm
-from its dispatch. `--rounds` are those of normal mode, max-autotune and reproducible mode. Single starts are
+verification on. A round starts the model cold, which compiles and publishes, then warm by capturing it, and
+warm from its dispatch. `--rounds` are of normal mode, max-autotune and reproducible mode. Single starts are
 written to standard error as they end.
 """
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from inductory_client.ahead import Ahead
 from inductory_client.graph import factors
 from torch_dispatch import Package, published, same, started, values
 
@@ -206,7 +207,7 @@ def test_another_torch_is_another_target(
     package: Package, machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = factors._software() | {"torch.version": "0.0.0"}
-    monkeypatch.setattr(factors, "_software", lambda: other)
+    monkeypatch.setattr(factors, "_SOFTWARE", Ahead(lambda: other))
     model = package.model()
     with started(model, machine) as start:
         assert same(start.forward(values()), model(values()))

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from inductory_client.ahead import Ahead
 from inductory_client.contract.digest import digest_of
 from inductory_client.contract.target import Target
 
@@ -35,7 +36,7 @@ def current_target(devices: Iterable[torch.device | str]) -> Target:
     Grad mode isn't among the factors: pieces are compiled and keyed without gradients, and graphs that need
     them aren't touched. The device's own factors are there only for the devices that a graph uses.
     """
-    factors = dict(_software())
+    factors = dict(_SOFTWARE.value())
     for device in sorted(map(torch.device, devices), key=str):
         factors.update(_device(device))
         factors.update(_autocast(device.type))
@@ -44,7 +45,15 @@ def current_target(devices: Iterable[torch.device | str]) -> Target:
     return Target(factors)
 
 
-@cache
+def begin() -> None:
+    """Begin to read what takes long: torch and Triton are hashed file by file, for half a second.
+
+    What that needs is imported here: a thread that imported parts of torch could meet them half made.
+    """
+    torch_private.import_keys()
+    _SOFTWARE.begin()
+
+
 def _software() -> dict[str, str]:
     return {
         "torch.version": str(torch.__version__),
@@ -55,6 +64,9 @@ def _software() -> dict[str, str]:
         "machine": f"{sys.platform}-{platform.machine()}",
         "libc": "-".join(platform.libc_ver()),
     }
+
+
+_SOFTWARE = Ahead(_software)
 
 
 def _device(device: torch.device) -> dict[str, str]:

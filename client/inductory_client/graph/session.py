@@ -29,7 +29,7 @@ from inductory_client.settings import Settings
 from inductory_client.shared import shared_client
 from inductory_client.trouble import log, warn_once
 
-from . import torch_private
+from . import factors, torch_private
 from .captured import CapturedGraph, Piece, capture, holds_here
 from .compiling import Compiled, compiler
 from .identity import ModelIdentity, build_of, identify
@@ -56,6 +56,8 @@ class Owner:
 
 _SESSIONS: dict[Settings, Session] = {}
 _LOCK = ForkLock()
+
+factors.begin()  # whoever imports this is about to need them
 _MODELS_MAX = 10_000
 
 

@@ -9,6 +9,9 @@ model.generate(ids)
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,6 +21,10 @@ from inductory_client.trouble import warn_once
 
 # A program that imports `load` in front of torch has the build on its way while torch is imported.
 prefetch_as_set()
+if "torch" in sys.modules:  # where it isn't, nothing of it is imported before the program does
+    with contextlib.suppress(ImportError, AttributeError):  # a torch that isn't known: `load` says so
+        importlib.import_module("inductory_client.graph.dispatch.loaded_model")
+        importlib.import_module("inductory_client.graph.session")
 
 
 def load(

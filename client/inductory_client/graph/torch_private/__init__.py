@@ -33,6 +33,7 @@ from .configuration import (
     custom_passes,
     fills_uninitialised_memory,
     freezes_weights,
+    import_keys,
     torch_key,
     triton_key,
 )
@@ -134,6 +135,7 @@ __all__ = [
     "hint_of",
     "holds",
     "hooks_of",
+    "import_keys",
     "is_backed",
     "kept_autocast",
     "launch_of",

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from typing import Any
 
@@ -18,6 +19,14 @@ def torch_key() -> str:
     from torch._inductor.codecache import torch_key as key
 
     return key().hex()
+
+
+def import_keys() -> None:
+    """Import what `torch_key` and `triton_key` are made by."""
+    import torch._inductor.codecache
+
+    with contextlib.suppress(ImportError):
+        import torch._inductor.runtime.triton_compat  # noqa: F401
 
 
 # Settings of caches, checks and messages: they change how code is found, and not what it is.
