@@ -86,7 +86,7 @@ def _cuda(index: int) -> dict[str, str]:
     """Return what decides the code for a GPU. Not its index, which a load puts in, and not the driver, of
     which an artifact requires a least version.
     """
-    assembler = {"triton.ptxas": torch_private.assembler_factor()}
+    assembler = {"triton.ptxas": torch_private.assembler_factor(index)}
     return torch_private.device_factors(index) | torch_private.triton_settings() | assembler
 
 
@@ -112,11 +112,20 @@ def _modes() -> dict[str, str]:
     modes: dict[str, Any] = {
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "deterministic.fill": torch_private.fills_uninitialised_memory(),
-        "matmul.precision": torch.get_float32_matmul_precision(),
+        "matmul.precision": _matmul_precision(),
         "default.dtype": str(torch.get_default_dtype()),
         "mkldnn": torch.backends.mkldnn.enabled,
     }
     return {name: str(value) for name, value in modes.items()}
+
+
+def _matmul_precision() -> str:
+    """Return the precision of products of float32, by whichever of torch's two ways it was set."""
+    try:
+        return torch.get_float32_matmul_precision()
+    except RuntimeError:  # by the newer: a precision a backend
+        cuda, mkldnn = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul
+        return f"cuda {cuda.fp32_precision}, mkldnn {mkldnn.fp32_precision}"
 
 
 def _configuration() -> dict[str, str]:

@@ -35,37 +35,45 @@ def device_factors(index: int) -> dict[str, str]:
     }
 
 
-# Answers that Triton gives for its cubins' host only; where they are found doesn't change a kernel.
-_TRITON_PLACES = frozenset({"TRITON_CACHE_DIR", "TRITON_DUMP_DIR", "TRITON_HOME"})
+_DECIDES_NOTHING = frozenset(
+    {"TRITON_CACHE_DIR", "TRITON_DUMP_DIR", "TRITON_HOME", "TRITON_DISABLE_LINE_INFO"}
+)
+"""Where kernels are found doesn't change them; and lines are left out whatever the last says."""
+
+_DECIDE_TOO = ("PTXAS_OPTIONS", "TRITON_INSTRUMENTATION_MODE", "TRITON_KERNEL_OVERRIDE",
+               "TRITON_LIBDEVICE_PATH", "TRITON_MOCK_PTX_VERSION")  # fmt: skip
+"""What Triton doesn't count among those variables, and heeds."""
 
 
 def triton_settings() -> dict[str, str]:
-    """Return the environment variables that Triton puts into its own keys, as they are set."""
+    """Return the environment variables that decide what Triton makes of a kernel, as they are set."""
     try:
         from triton._C.libtriton import get_cache_invalidating_env_vars
     except ImportError:
         return {}
-    return {
-        f"triton.{name}": str(value)
-        for name, value in get_cache_invalidating_env_vars().items()
-        if name not in _TRITON_PLACES
+    found = get_cache_invalidating_env_vars() | {
+        name: os.environ[name] for name in _DECIDE_TOO if name in os.environ
     }
+    return {f"triton.{name}": str(value) for name, value in found.items() if name not in _DECIDES_NOTHING}
 
 
-def assembler_factor() -> str:
-    """Return which ptxas assembles kernels: the one that came with Triton or torch, or else its version.
+def assembler_factor(index: int) -> str:
+    """Return which ptxas assembles kernels for a device: the one that came with Triton or torch, or else its
+    version.
 
     It isn't run unless the user chose one: a node that only loads needs none.
     """
-    path = os.environ.get("TRITON_PTXAS_PATH")
+    major = torch.cuda.get_device_properties(index).major
+    name = "TRITON_PTXAS_BLACKWELL_PATH" if major >= 10 else "TRITON_PTXAS_PATH"
+    path = os.environ.get(name)
     if path is None or path == os.path.join(os.path.dirname(torch.__file__), "bin", "ptxas"):
         return "bundled"
     try:
         from triton.backends.nvidia.compiler import get_ptxas
 
-        return str(get_ptxas(80).version)
+        return str(get_ptxas(major * 10).version)
     except (ImportError, TypeError, OSError, RuntimeError) as error:
-        raise Unsupported(f"TRITON_PTXAS_PATH names a ptxas whose version can't be told: {error}") from error
+        raise Unsupported(f"{name} names a ptxas whose version can't be told: {error}") from error
 
 
 def gpu_versions() -> dict[str, str]:
