@@ -97,9 +97,7 @@ def capture(
     outer = canonicalise(split.outer, example_inputs(split.outer), digests)
     device = next((device.index for device in devices if device.type == "cuda"), None)
     shape = shape_of(outer.form, fixed)
-    return CapturedGraph(
-        split, pieces, target, named_options, outer, shape, frozenset(devices), device
-    )
+    return CapturedGraph(split, pieces, target, named_options, outer, shape, frozenset(devices), device)
 
 
 def key_part(part: Part, fixed: int | None, fingerprint: str, options: dict[str, str]) -> Piece:
