@@ -124,7 +124,8 @@ def _matmul_precision() -> str:
     try:
         return torch.get_float32_matmul_precision()
     except RuntimeError:  # by the newer: a precision a backend
-        cuda, mkldnn = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul
+        backends: Any = torch.backends
+        cuda, mkldnn = backends.cuda.matmul, backends.mkldnn.matmul
         return f"cuda {cuda.fp32_precision}, mkldnn {mkldnn.fp32_precision}"
 
 
