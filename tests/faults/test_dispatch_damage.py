@@ -21,8 +21,9 @@ from inductory_client.contract.descriptor import LOADABLE_DISPATCH
 from inductory_client.contract.errors import BadSettings, PieceMissing
 from inductory_client.contract.key import DISPATCH_BACKEND
 from inductory_client.contract.wire import Artifact
-from inductory_client.graph.dispatch.container import MAGIC
+from inductory_client.graph.dispatch.container import MAGIC, pack, unpack
 from inductory_client.publication import Draft, DraftBlob, Publication
+from msgspec.structs import replace
 from torch_dispatch import Package, published, same, started, values
 
 
@@ -104,6 +105,20 @@ def test_a_dispatch_that_makes_no_sense_is_refused(
     resign(machine, change)
     warnings = captures(package, machine)
     assert any(re.search(told, text) for text in warnings), warnings
+
+
+def test_a_custom_op_with_another_schema_is_told(package: Package, machine: Path) -> None:
+    """The op is there under its name: what it was captured with is in the header, and isn't what it is."""
+    torch.library.define("inductory_dispatch_tests::op", "(Tensor x) -> Tensor")
+    there = "op:inductory_dispatch_tests::op.default|inductory_dispatch_tests::op(Tensor x, int n) -> Tensor"
+
+    def with_operator(data: bytes) -> bytes:
+        header, payload = unpack(data)
+        return pack(replace(header, operators=(there,)), payload)
+
+    resign(machine, with_operator)
+    warnings = captures(package, machine)
+    assert any("another schema" in text for text in warnings), warnings
 
 
 def test_nothing_is_unpickled_before_the_sources_are_compared(package: Package, machine: Path) -> None:
