@@ -1,20 +1,23 @@
 """What a warm start costs over a cold one on a GPU, captured and from a loadable dispatch.
 
-    python benchmarks/gpu_warm_start.py [--rounds 3,3,3]  -->  build/bench/gpu_warm_start.json
+    python benchmarks/gpu_warm_start.py [--rounds 3,1,3]  -->  build/bench/gpu_warm_start.json
 
 Every start is a fresh process with empty caches; the store is on the same machine, over HTTP, with
 verification on. A round starts the model cold, which compiles and publishes, then warm by capturing it, and
-warm from its dispatch. `--rounds` are of normal mode, max-autotune and reproducible mode. Single starts are
-written to standard error as they end.
+warm from its dispatch. `--rounds` are of normal mode, reproducible mode and max-autotune. With several
+`--devices`, rounds run side by side, each on a GPU of its own. Single starts are written to standard error.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import sys
 import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -44,25 +47,34 @@ MEASURED = {
     "close_to_eager": "relative error of the logits below 0.05 (bfloat16)",
 }
 RELATIVE_ERROR_MAX = 0.05
-MODES = {"normal": "", "max-autotune": "max_autotune_", "reproducible": "reproducible_"}
+MODES = {"normal": "", "reproducible": "reproducible_", "max-autotune": "max_autotune_"}
 """Modes, and what their figures' names begin with."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--rounds", default="3,3,3")
-    parser.add_argument("--device", default="cuda:0")
+    parser.add_argument("--rounds", default="3,1,3")
+    parser.add_argument("--devices", default="cuda:0")
+    parser.add_argument("--begin-within-s", type=float, default=math.inf, help="begin no round after that")
     parser.add_argument("--small", action="store_true", help="a small model, to try this out")
     chosen = parser.parse_args()
-    starts = ["--device", chosen.device, *(["--small"] if chosen.small else [])]
-    wanted = dict(zip(MODES, map(int, chosen.rounds.split(",")), strict=True))
-    runs: dict[str, list[dict[str, Any]]] = {}
-    with tempfile.TemporaryDirectory(prefix="inductory-bench-") as folder:
-        for mode, rounds in wanted.items():
-            runs[mode] = [
-                _round(Path(folder, mode, str(number)), mode, starts, f"{mode}, round {number} of {rounds}")
-                for number in range(1, rounds + 1)
-            ]
+    rounds = [
+        (mode, number)
+        for mode, count in zip(MODES, map(int, chosen.rounds.split(",")), strict=True)
+        for number in range(1, count + 1)
+    ]
+    runs: dict[str, list[dict[str, Any]]] = {mode: [] for mode in MODES}
+    began = time.monotonic()
+
+    def work(device: str) -> None:
+        starts = ["--device", device, *(["--small"] if chosen.small else [])]
+        while rounds and time.monotonic() - began < chosen.begin_within_s:
+            mode, number = rounds.pop(0)
+            runs[mode].append(_round(Path(folder, mode, str(number)), mode, starts, f"{mode} {number}"))
+
+    with tempfile.TemporaryDirectory(prefix="inductory-bench-") as folder, ThreadPoolExecutor() as pool:
+        for done in [pool.submit(work, device) for device in chosen.devices.split(",")]:
+            done.result()
     figures: dict[str, Any] = {}
     for mode, prefix in MODES.items():
         if runs[mode]:
