@@ -41,6 +41,9 @@ H200 = {
     "gcnArchName": "",
 }
 
+_RETURNS_MODULE = not torch.__version__.startswith("2.11.")
+"""Torch 2.13 returns a loaded kernel's module, too."""
+
 STREAMS = 7000
 """The stream of device 0; that of device 1 is one more."""
 
@@ -78,7 +81,7 @@ class AbsentGpus:
 
     # As torch._C._StaticCudaLauncher, whose names and signatures these are.
 
-    def _load_kernel(self, path: str, name: str, shared: int, device: int) -> tuple[int, int, int, int]:
+    def _load_kernel(self, path: str, name: str, shared: int, device: int) -> tuple[int, ...]:
         with open(path, "rb") as file:
             data = file.read()
         if self.current != device:
@@ -88,7 +91,8 @@ class AbsentGpus:
         if name.encode() not in data:
             raise RuntimeError("CUDA driver error: named symbol not found")
         self.loaded.append((name, device))
-        return 1, len(self.loaded) - 1, 32, 0
+        found = (1, len(self.loaded) - 1, 32, 0)
+        return found if _RETURNS_MODULE else found[1:]
 
     def _unload_kernel(self, module: int) -> None:
         pass

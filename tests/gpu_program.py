@@ -95,7 +95,7 @@ def captured(form: Any) -> Any:
     from inductory_client.graph.reproducible import PATCHES
     from inductory_compiler.rebuild import rebuild
 
-    rebuilt = rebuild(form)
+    rebuilt = rebuild(form, torch.cuda.current_device())
     return capture(rebuilt.module, rebuilt.inputs, options=PATCHES)
 
 

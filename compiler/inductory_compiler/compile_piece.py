@@ -66,7 +66,7 @@ def compile_form(
         torch.no_grad(),
         nullcontext() if device is None else compiling_for_gpu(device, options),
     ):
-        rebuilt = rebuild(form)
+        rebuilt = rebuild(form, device)
         before = len(torch_private.guards_of(rebuilt.env))
         recorded = RecordedKernels()
         with torch_private.provided_kernels(recorded):

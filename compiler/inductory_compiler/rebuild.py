@@ -27,12 +27,15 @@ class Rebuilt:
     symbols: dict[str, Any]
 
 
-def rebuild(form: Form) -> Rebuilt:
-    """Rebuild the graph that `form` describes. Raises Unsupported for what isn't a form of this version."""
+def rebuild(form: Form, device: int | None = None) -> Rebuilt:
+    """Rebuild the graph that `form` describes, on the GPU of index `device` if it is for one.
+
+    Raises Unsupported for what isn't a form of this version.
+    """
     if form.get("version") != FORM_VERSION:
         raise Unsupported(f"the graph's form is of version {form.get('version')!r}, not {FORM_VERSION}")
     try:
-        module, inputs, mode, symbols = _decode(form)
+        module, inputs, mode, symbols = _decode(form, device)
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, AssertionError) as error:
         raise Unsupported(f"the graph's form is malformed: {type(error).__name__}: {error}") from error
     torch_private.propagate(module, inputs, mode)
@@ -41,7 +44,7 @@ def rebuild(form: Form) -> Rebuilt:
 
 
 def _decode(
-    form: Form,
+    form: Form, device: int | None
 ) -> tuple[torch.fx.GraphModule, list[Any], torch_private.FakeTensorMode, dict[str, Any]]:
     """Turn plain data into a graph. Only names are looked up, in allow-lists; nothing of it is run."""
     ranges = [(s["name"], s["range"][0], s["range"][1], s["hint"]) for s in form["symbols"]]
@@ -55,19 +58,24 @@ def _decode(
         return size(decode(encoded, symbols))
 
     with mode:
-        inputs = [_input(encoded, sized) for encoded in form["inputs"]]
+        inputs = [_input(encoded, sized, device) for encoded in form["inputs"]]
     module = GraphDecoder(form, sized).module()
-    _name_gpu(module)
+    if device is not None:
+        _name_gpu(module, device)
     return module, inputs, mode, symbols
 
 
-def _name_gpu(module: torch.fx.GraphModule) -> None:
-    """Say which GPU is meant where a form says only that it is one: the one that is compiled for."""
+def _on_gpu(place: torch.device, index: int | None) -> torch.device:
+    """Say which GPU is meant where a form says only that it is one.
 
+    Not by making it the current one: fake tensors are remembered by what was asked for, whichever that was.
+    """
+    return torch.device("cuda", index) if place == torch.device("cuda") and index is not None else place
+
+
+def _name_gpu(module: torch.fx.GraphModule, index: int) -> None:
     def named(value: Any) -> Any:
-        if isinstance(value, torch.device) and value.type == "cuda" and value.index is None:
-            return torch.device("cuda", torch.cuda.current_device())
-        return value
+        return _on_gpu(value, index) if isinstance(value, torch.device) else value
 
     for node in module.graph.nodes:
         node.args = torch.fx.node.map_aggregate(node.args, named)
@@ -75,13 +83,13 @@ def _name_gpu(module: torch.fx.GraphModule) -> None:
     module.recompile()
 
 
-def _input(encoded: Any, sized: Any) -> Any:
+def _input(encoded: Any, sized: Any, index: int | None) -> Any:
     if "size" in encoded:
         return sized(encoded["size"])
     shape = [sized(length) for length in encoded["shape"]]
     stride = [sized(step) for step in encoded["stride"]]
     offset = sized(encoded["offset"])
-    dtype, device = named_constant("dtype", encoded["dtype"]), encoded["device"]
+    dtype, device = named_constant("dtype", encoded["dtype"]), _on_gpu(torch.device(encoded["device"]), index)
     if type(offset) is int and offset == 0:
         return torch.empty_strided(shape, stride, dtype=dtype, device=device)
     span = 1 + sum((length - 1) * step for length, step in zip(shape, stride, strict=True))
