@@ -165,7 +165,10 @@ def _figures(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _kernel_ms(runs: list[dict[str, float]]) -> dict[str, float]:
     """Return the medians by tokens."""
-    return {tokens: round(statistics.median(run[tokens] for run in runs), 4) for tokens in runs[0]}
+    known = [run for run in runs if run]
+    return {
+        tokens: round(statistics.median(run[tokens] for run in known), 4) for tokens in (known or [{}])[0]
+    }
 
 
 def _dynamo_s(seconds: dict[str, float]) -> float:

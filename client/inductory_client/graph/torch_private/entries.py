@@ -40,7 +40,7 @@ def check_signatures() -> None:
         ),
         ShapeEnv.create_symintnode: ("sym", "hint", "source"),
         BundledAOTAutogradResult.wrap_post_compile: ("args", "aot_config", "fx_config"),
-        CompiledFxGraph.after_deserialization: ("constants",),
+        CompiledFxGraph.post_compile: ("example_inputs", "constants", "graph_kwargs"),
         AsyncCompile.cpp_pybinding: ("argtypes", "source_code"),
         AsyncCompile.triton: ("kernel_name", "source_code", "device_str"),
     }
@@ -79,16 +79,17 @@ def unpickle_entry(payload: bytes) -> Any:
 def run_entry(entry: Any, run_source: Callable[[Any, str], types.ModuleType]) -> Callable[..., Any]:
     """Turn an unpickled entry into the callable that it was.
 
-    As torch's `deserialize_bundled_cache_entry`, but for three things: the entry isn't copied first (we don't
-    serialise it again), nothing is written to the Inductor cache, and the generated source is run by
-    `run_source` from memory, so that a stale file in that cache can't stand in for it.
+    As torch's `deserialize_bundled_cache_entry`, without what it does beside that: the entry isn't copied
+    first (we don't serialise it again), nothing is written to the Inductor cache or read from it, the
+    generated source is run by `run_source` from memory, and no cache of tuned kernels is prepared, for which
+    torch would hash Triton and run ptxas.
     """
     from torch._inductor.cudagraph_utils import BoxedDeviceIndex
     from torch._inductor.utils import BoxedBool
 
     check_signatures()
-    for graph in compiled_graphs(entry):
-        graph.after_deserialization = functools.partial(_after_deserialization, graph, run_source)
+    (graph,) = compiled_graphs(entry)
+    entry.compiled_fw = _Loaded(graph, run_source)
     entry.guards_expr = None  # ours travel in the signed statement, and are checked against the live ShapeEnv
     context = torch._guards.TracingContext(FakeTensorMode(shape_env=ShapeEnv()))
     with torch._guards.tracing(context):
@@ -107,16 +108,28 @@ def run_entry(entry: Any, run_source: Callable[[Any, str], types.ModuleType]) ->
     return call
 
 
-def _after_deserialization(
-    graph: Any, run_source: Callable[[Any, str], types.ModuleType], constants: Any
-) -> str:
-    module = run_source(graph, graph.source_code)
-    for name, value in constants.unwrap(graph).items():
-        setattr(module, name, value)
-    graph.current_callable = module.call
-    graph.recursively_apply_fns = getattr(module, "recursively_apply_fns", None)
-    graph.compiled_fn_runner = getattr(module, "runner", None)
-    return str(module.__file__)
+class _Loaded:
+    """Stands where an entry holds its graph, with the methods that torch calls there."""
+
+    def __init__(self, graph: Any, run_source: Callable[[Any, str], types.ModuleType]) -> None:
+        self.result = graph
+        self._run_source = run_source
+
+    def load(self, example_inputs: Any) -> Any:
+        return self.result
+
+    def post_compile(self, graph: Any, fx_config: Any) -> Any:
+        from torch._inductor.output_code import CompiledFxGraphConstants
+
+        constants = CompiledFxGraphConstants()
+        module = self._run_source(graph, graph.source_code)
+        for name, value in constants.unwrap(graph).items():
+            setattr(module, name, value)
+        graph.current_callable = module.call
+        graph.recursively_apply_fns = getattr(module, "recursively_apply_fns", None)
+        graph.compiled_fn_runner = getattr(module, "runner", None)
+        graph.post_compile([], constants, fx_config)
+        return graph
 
 
 def address_of_data_ptr() -> str:
