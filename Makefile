@@ -8,6 +8,8 @@ BIN := $(VENV)/bin
 # A benchmark whose name begins with gpu_ needs a GPU; one that begins with _ is a part of others.
 BENCHES := $(filter-out gpu_% _%,$(patsubst benchmarks/%.py,%,$(wildcard benchmarks/*.py)))
 
+TORCH_TESTS := $(wildcard $(foreach kind,graph dispatch gpu load torch,tests/*/test_$(kind)_*.py))
+
 export PYTHON
 
 .DEFAULT_GOAL := help
@@ -22,6 +24,10 @@ demo: $(READY) ## The main job: compile and publish a model, then load it all in
 
 test: $(READY) ## Run all tests
 	$(BIN)/python -m pytest $(ARGS)
+
+test-torch-%: ## Run the tests that meet torch with that version of it, in an environment of its own
+	VENV=.venv-torch-$* TORCH=$* scripts/setup.sh
+	.venv-torch-$*/bin/python -m pytest $(or $(ARGS),$(TORCH_TESTS))
 
 lint: $(READY) ## Check style (ruff) and types (mypy)
 	$(BIN)/ruff check .

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import hashlib
+import importlib
 import json
 import os
 import sys
@@ -68,8 +69,9 @@ def main() -> None:
     import torch
     import torch._dynamo
     import torch._inductor.compile_fx
-    import transformers.models.qwen3.modeling_qwen3  # noqa: F401
     from inductory_client import load  # noqa: F401
+
+    importlib.import_module("transformers.models.qwen3.modeling_qwen3")
 
     clock.lap("imports")
     device = torch.device(chosen.device)

@@ -6,7 +6,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 PYTHON="${PYTHON:-python3}"
-VENV=.venv
+VENV="${VENV:-.venv}"
+TORCH="${TORCH:-}" # another version of torch than the one in constraints-dev.txt
 
 say() { printf '%s\n' "setup: $*" >&2; }
 
@@ -45,8 +46,14 @@ sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.
 install_venv() {
     [ -x "$VENV/bin/python" ] || "$PYTHON" -m venv "$VENV"
     say "installing the dependencies into $VENV; the first time takes some minutes"
+    local constraints=constraints-dev.txt
+    if [ -n "$TORCH" ]; then # which decides about Triton and its other needs, too
+        constraints="$VENV/constraints.txt"
+        grep -vE '^(torch|triton|nvidia-.*|cuda-.*)==' constraints-dev.txt >"$constraints"
+        echo "torch==$TORCH" >>"$constraints"
+    fi
     "$VENV/bin/python" -m pip install -qq --disable-pip-version-check --no-compile \
-        --constraint constraints-dev.txt --editable '.[dev]'
+        --constraint "$constraints" --editable '.[dev]'
     touch "$VENV/.ready"
     say "$VENV is ready"
 }
