@@ -117,10 +117,8 @@ def _check(cold: Any, captured: Any, dispatch: Any) -> None:
     }
     found = [fault for fault, present in faults.items() if present]
     if found:
-        print(
-            f"{'; '.join(found)}: {cold['reasons']}, {captured['reasons']}, {dispatch['reasons']}",
-            file=sys.stderr,
-        )
+        reasons = [*cold["reasons"], *captured["reasons"], *dispatch["reasons"]]
+        raise RuntimeError(f"{'; '.join(found)}: {reasons}")
 
 
 def _figures(runs: list[dict[str, Any]]) -> dict[str, Any]:
