@@ -27,6 +27,7 @@ def mixed(x, y, weight, alpha):
 """
 
 MODEL = """
+import enum
 from dataclasses import dataclass
 
 import torch
@@ -36,6 +37,11 @@ from torch.nn.functional import scaled_dot_product_attention
 from {helper} import mixed
 
 
+class Kind(enum.Enum):
+    ONE = 1
+    OTHER = 2
+
+
 @dataclass
 class Output:
     hidden: torch.Tensor
@@ -43,14 +49,19 @@ class Output:
 
 class Config:
     def __init__(self, layers=2, alpha=0.5):
-        self.layers, self.alpha, self.attention = layers, alpha, "plain"
+        self.layers, self.alpha, self.attention, self.kind = layers, alpha, "plain", Kind.ONE
 
     def to_dict(self):
-        return dict(vars(self))
+        return {{name: value for name, value in vars(self).items() if name != "kind"}}
 
 
-def attend(x, mask):
-    heads = x[:, None]
+class Scale:
+    def times(self, x):
+        return x * 0.5
+
+
+def attend(x, mask, factor=1.0):
+    heads = x[:, None] * factor
     return scaled_dot_product_attention(heads, heads, heads, attn_mask=mask)[:, 0]
 
 
@@ -62,6 +73,8 @@ ATTENTION = {{"plain": attend}}
 
 
 class Block(nn.Module):
+    factor = 1.0
+
     def __init__(self, config, width=16):
         super().__init__()
         self.config = config
@@ -70,7 +83,8 @@ class Block(nn.Module):
     def forward(self, x, mask):
         attended = ATTENTION[self.config.attention](self.first(x), mask)
         alpha = self.config.alpha * (3 if self.training else 1)
-        return mixed(x, attended, self.second.weight, alpha)
+        mixture = mixed(x, attended, self.second.weight, alpha)
+        return mixture * self.factor if self.config.kind is Kind.ONE else mixture
 
 
 class Model(nn.Module):
@@ -79,9 +93,13 @@ class Model(nn.Module):
         self.config = config
         self.layers = nn.ModuleList(Block(config) for _ in range(config.layers))
 
-    def forward(self, x, *, mask=None, plain=False):
+    def forward(self, x, *, mask=None, plain=False, scale=None, **more):
         for layer in self.layers:
             x = layer(x, mask)
+        if scale is not None:
+            x = torch.mul(scale.times(x), 1.5)
+        for number in more.values():
+            x = x * 2 + number
         return x if plain else Output(x)
 """
 
@@ -91,12 +109,12 @@ _numbers = itertools.count()
 class Package:
     """A model's source, in files that can be edited; each has module names of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, helpers: str = "") -> None:
         number = next(_numbers)
         self.name, self.helper = f"dispatched_model_{number}", f"dispatched_helper_{number}"
         self._folder = folder
         folder.mkdir(exist_ok=True)
-        (folder / f"{self.helper}.py").write_text(HELPER)
+        (folder / f"{self.helper}.py").write_text(HELPER + helpers)
         (folder / f"{self.name}.py").write_text(MODEL.format(helper=self.helper))
         if str(folder) not in sys.path:
             sys.path.append(str(folder))
@@ -114,6 +132,10 @@ class Package:
     @property
     def module(self) -> Any:
         return importlib.import_module(self.name)
+
+    @property
+    def helpers(self) -> Any:
+        return importlib.import_module(self.helper)
 
     def model(self, seed: int = 0, **config: Any) -> Any:
         torch.manual_seed(seed)

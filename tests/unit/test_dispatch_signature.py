@@ -100,6 +100,7 @@ def header() -> Header:
         signature=varied,
         devices=("cpu",),
         sources={"module": "0" * 64},
+        classes={},
         operators=(),
         globals={"builtins": None},
         graph="graph",

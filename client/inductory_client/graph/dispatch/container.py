@@ -49,6 +49,8 @@ class Header(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Types of the devices that the graph computes on."""
     sources: dict[str, Digest]
     """Digests of the source files that were traced through, by module."""
+    classes: dict[str, str]
+    """Digests of what the classes do that guards are on, by module and name."""
     operators: tuple[str, ...]
     """Custom operators of the graph, with their schemas."""
     globals: dict[str, str | None]

@@ -19,6 +19,7 @@ from inductory_client.graph.factors import canonical_options
 from inductory_client.graph.identity import ModelIdentity
 
 from . import container, entry
+from .behaviour import behaviour_of
 from .signature import Signature
 from .sources import source_digest
 
@@ -77,11 +78,13 @@ def options_of(patches: dict[str, Any], splitting_ops: tuple[str, ...]) -> dict[
 
 def beside_identity(model: torch.nn.Module) -> Any:
     """Return what decides a capture of `model` and isn't in its identity: the versions of the packages that
-    its classes come from, which are traced, too, and which of its tensors want gradients.
+    its classes come from, which are traced, too, what these classes do, and which of its tensors want
+    gradients.
     """
     tops = {type(module).__module__.partition(".")[0] for module in model.modules()} - {"torch"}
     versions = {top: version for top in sorted(tops) if (version := _version(top)) is not None}
-    return [versions, sorted(name for name, weight in model.named_parameters() if weight.requires_grad)]
+    wanted = sorted(name for name, weight in model.named_parameters() if weight.requires_grad)
+    return [versions, behaviour_of(model), wanted]
 
 
 @lru_cache(maxsize=1000)

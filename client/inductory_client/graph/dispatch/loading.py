@@ -24,6 +24,7 @@ from inductory_client.graph.session import Session
 from inductory_client.graph.unsupported import Unsupported
 
 from . import facts
+from .behaviour import changed_behaviours
 from .container import Header, unpack
 from .entry import entry
 from .outer import changed_operators, rebuild_outer
@@ -75,6 +76,7 @@ def read_dispatch(key: str, piece: Piece) -> Found:
 def differences_of(found: Found) -> list[str]:
     """Return in what this process differs from the one that made the dispatch, for people."""
     changed = [f"the source of {name} is another one" for name in changed_sources(found.header.sources)]
+    changed += [f"{name} does something else" for name in changed_behaviours(found.header.classes)]
     return changed + changed_operators(found.header.operators)
 
 

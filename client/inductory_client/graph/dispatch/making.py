@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import builtins
+import enum
 import platform
 import sys
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -24,6 +25,7 @@ from inductory_client.publication import Draft, DraftBlob
 from inductory_client.version import __version__
 
 from . import facts
+from .behaviour import behaviours, functions_of, unwrapped
 from .container import Header, pack
 from .keying import DispatchKey
 from .outer import custom_operators, outer_form
@@ -71,7 +73,8 @@ def make_dispatch(
         name=wanted.name,
         signature=wanted.signature,
         devices=tuple(sorted({device.type for device in graph.devices})),
-        sources=traced_sources(whole.traced_code),
+        sources=traced_sources(whole.traced_code, recorder.seen_code()),
+        classes=behaviours(recorder.classes),
         operators=custom_operators(graph),
         globals=dict(sorted(recorder.globals.items())),
         graph=OUTER_GRAPH,
@@ -103,6 +106,9 @@ class _Recorder:
     def __init__(self, whole: torch_private.WholeGraph, scope: Mapping[str, Any]) -> None:
         self._facts: list[Fact] = []
         self.globals: dict[str, str | None] = {}
+        self.classes: set[type] = set()
+        """Those that guards are on, or on whose instances they are."""
+        self._functions: list[Any] = []
         self.renamed: dict[str, str] = {whole.backend_id: OUTER_GRAPH}
         self._whole = whole
         self._values = torch_private.Values(scope, whole.globals)
@@ -117,6 +123,7 @@ class _Recorder:
             raise Unsupported(f"a {guard.kind} guard on {guard.name} means this process alone")
         if not guard.name:
             return True
+        self._see(guard)
         for root in (guard.root, torch_private.global_root(guard.parameter)):
             if root is not None:
                 self._name(root)
@@ -124,12 +131,27 @@ class _Recorder:
             self._remember(guard)
         return True
 
+    def seen_code(self) -> set[types.CodeType]:
+        """Return the code whose digests are among the facts or the classes."""
+        functions = [part for cls in self.classes for part in functions_of(cls)]
+        functions += [part for value in self._functions for part in unwrapped(value)]
+        return {code for function in functions for code in _nested(function.__code__)}
+
     def finish(self) -> list[Fact]:
         """Return the facts, once every guard was seen."""
         for name in self._whole.code().co_names:
             if name in self._whole.globals:
                 self.renamed.setdefault(name, _UNUSED)  # it has a counter or an address in it, perhaps
         return self._facts
+
+    def _see(self, guard: torch_private.GuardSeen) -> None:
+        value = self._values.of(guard.source)
+        if "TYPE_MATCH" in guard.kinds:
+            self.classes.add(type(value))
+        if isinstance(value, type):
+            self.classes.add(value)
+        elif guard.kinds & facts.IDENTITY:
+            self._functions.append(value)
 
     def _remember(self, guard: torch_private.GuardSeen) -> None:
         way = facts.how(guard.kinds)
@@ -172,6 +194,13 @@ class _Recorder:
 
 def _pickled_by_name(value: Any) -> bool:
     """Whether unpickling gives the very object that has this name in the other process."""
-    if value is None or isinstance(value, (bool, type(...))):
+    if value is None or isinstance(value, (bool, type(...), enum.Enum)):
         return True
     return facts.is_reference(value) and "<locals>" not in getattr(value, "__qualname__", "")
+
+
+def _nested(code: types.CodeType) -> Iterator[types.CodeType]:
+    yield code
+    for item in code.co_consts:
+        if isinstance(item, types.CodeType):
+            yield from _nested(item)

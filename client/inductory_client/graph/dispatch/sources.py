@@ -6,7 +6,7 @@ import importlib.util
 import inspect
 import sys
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from functools import lru_cache
 from pathlib import Path
 
@@ -17,15 +17,18 @@ _FACTORS = frozenset({"torch", "triton"}) | sys.stdlib_module_names
 """Packages whose versions or digests are factors of the target."""
 
 
-def traced_sources(codes: Iterable[types.CodeType]) -> dict[str, str]:
+def traced_sources(codes: Iterable[types.CodeType], seen: Set[types.CodeType]) -> dict[str, str]:
     """Return the digests of the files that `codes` stand in, by module. Raises Unsupported for code whose
     file no other process can find.
 
-    Code that was made on the fly (a dataclass's `__init__`) has no file: the file of its class stands for it.
+    Code that was made on the fly (a dataclass's `__init__`) has no file. It must be among `seen`: the code
+    that is compared by its own digest.
     """
     names: set[str] = set()
     for code in codes:
         if code.co_filename.startswith("<"):
+            if code not in seen:
+                raise Unsupported(f"{code.co_qualname} was made on the fly, and nothing tells what of")
             continue
         module = inspect.getmodule(code)
         if module is None:
