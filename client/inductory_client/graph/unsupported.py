@@ -8,3 +8,7 @@ class Unsupported(Exception):
 
     The message says what, in words for the person who reads the warning.
     """
+
+
+class Bound(Unsupported):
+    """A length that was to vary can't: the code ties it to one that doesn't."""

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from inductory_client.fork import ForkLock
 from inductory_client.graph import torch_private
 from inductory_client.graph.captured import CapturedGraph
 from inductory_client.graph.session import Owner, Session
@@ -21,9 +20,6 @@ from .making import Wanted, make_dispatch
 from .published import Published
 from .signature import Call, Signature
 from .watching import HookState
-
-_CAPTURING = ForkLock()
-"""One capture at a time: torch's pickler of guards is replaced for as long as one lasts."""
 
 
 def capture_call(
@@ -56,7 +52,6 @@ def capture_call(
         left_out=left_out,
     )
     with (
-        _CAPTURING,
         torch_private.marked(call.marks(signature)),
         torch_private.whole_graph(entry, (model, *args), kwargs) as whole,
     ):
@@ -65,12 +60,13 @@ def capture_call(
             if hooks:
                 raise Unsupported("the model has hooks, which no key holds")
             draft = make_dispatch(whole, graph, guards, wanted)
-            prove(draft.blobs[0].data, scope)
+            with torch_private.modes_back():
+                prove(draft.blobs[0].data, scope)
             return draft
 
         owner = Owner(name, published.identity, dispatch)
         compiled = session.compile_graph(whole.module, whole.inputs, patches, owner)
-        return Candidate(signature, whole.guards(), whole.runner(compiled), hooks)
+        return Candidate(signature, whole.guards(), whole.runner(compiled), signature.keywords, hooks)
 
 
 def compiled_as_ever(session: Session, patches: dict[str, Any]) -> Any:

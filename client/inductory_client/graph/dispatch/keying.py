@@ -55,8 +55,13 @@ def dispatch_key(
                     [t.dtype, t.device, t.requires_grad, t.contiguous, t.dimensions]
                     for t in signature.tensors
                 ],
+                "shared": signature.shared,
             },
-            "modes": [torch.is_grad_enabled(), torch.is_inference_mode_enabled()],
+            "modes": [
+                torch.is_grad_enabled(),
+                torch.is_inference_mode_enabled(),
+                str(torch.get_default_device()),
+            ],
             "dynamo": _dynamo_digest(),
         }
     )

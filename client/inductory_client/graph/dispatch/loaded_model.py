@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,47 +12,54 @@ import torch
 
 from inductory_client.contract.errors import BadSettings, InductoryError, PieceMissing
 from inductory_client.fork import ForkLock
+from inductory_client.graph import torch_private
 from inductory_client.graph.report import GraphReport, keep
 from inductory_client.graph.session import Session
-from inductory_client.graph.unsupported import Unsupported
+from inductory_client.graph.unsupported import Bound, Unsupported
 from inductory_client.trouble import log, warn_once
 
+from .asked import AskedLengths, Ranges
 from .capturing import capture_call, compiled_as_ever
 from .entry import locals_of
 from .loading import Candidate, Found, load_dispatch
 from .published import Published
-from .signature import Call, Interval, Signature, call_of
+from .signature import Call, Signature, call_of
 from .watching import HookState, ModuleWatch
 
 CAPTURES_MAX = 16
 """How often a model is captured in one process; calls beyond are torch.compile's."""
+_FAILURES_MAX = 3
+_OUTLINES_MAX = 256
 
-Lengths = Mapping[str, Mapping[int, Interval]]
-"""Ranges by the name of an argument and the place of a dimension."""
+Outline = tuple[Any, ...]
+"""What is seen of a call at a glance."""
 
 
 class LoadedModel:
     """What `inductory_client.load` returns. Safe for threads."""
 
     def __init__(
-        self, model: torch.nn.Module, session: Session, patches: dict[str, Any], lengths: Lengths
+        self, model: torch.nn.Module, session: Session, patches: dict[str, Any], lengths: Ranges
     ) -> None:
         """`patches` are Inductor's configuration patches. Raises BadSettings for a model whose instance has a
-        forward of its own: what is captured is its class's.
+        forward of its own, what is captured being its class's, and for lengths that no call could have.
         """
         if "forward" in vars(model):
             raise BadSettings("the model's instance has a forward of its own, which isn't its class's")
+        # generate() looks at the signature of `model.forward` for what it may pass: a mask, for one.
+        self.__signature__ = inspect.signature(functools.partial(type(model).forward, model))
         self._model = model
         self._session = session
         self._patches = patches
-        self._lengths = lengths
+        self._asked = AskedLengths(type(model), lengths)
         self._watch = ModuleWatch(model)
         self._lock = ForkLock()
         self._candidates: tuple[Candidate, ...] = ()
         self._published: dict[str, Published] = {}
         self._seen: list[Signature] = []
-        self._captured: set[str] = set()
-        self._unable = ""
+        self._tried: set[str] = set()
+        self._captures = 0
+        self._failed: dict[Outline, int] = {}
         self._fallback: Callable[..., Any] | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -75,9 +84,10 @@ class LoadedModel:
             for candidate in self._candidates:  # another thread may have been first
                 if candidate.holds(scope, hooks):
                     return candidate.run
-            if self._session.settings.disabled:
+            outline = _outline(args, kwargs)
+            if self._is_left(outline):
                 return self._stock()
-            found = self._loaded_or_captured(args, kwargs, scope, hooks)
+            found = self._loaded_or_captured(args, kwargs, scope, hooks, outline)
             if found is None:
                 return self._stock()
             # A copy made anew: a candidate that was loaded and didn't hold stays for other calls.
@@ -85,67 +95,106 @@ class LoadedModel:
             self._seen.append(found.signature)
             return found.run
 
+    def _is_left(self, outline: Outline) -> bool:
+        """Whether such a call is torch.compile's, and nothing needs to be looked at for it again."""
+        if self._session.settings.disabled or torch_private.is_transformed():
+            return True
+        if self._captures >= CAPTURES_MAX:
+            warn_once(f"captures:{id(self)}", "%s was captured %d times; what else comes is torch.compile's",
+                      type(self._model).__name__, CAPTURES_MAX)  # fmt: skip
+            return True
+        return len(self._failed) >= _OUTLINES_MAX or self._failed.get(outline, 0) >= _FAILURES_MAX
+
     def _loaded_or_captured(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], scope: Mapping[str, Any], hooks: HookState
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        scope: Mapping[str, Any],
+        hooks: HookState,
+        outline: Outline,
     ) -> Candidate | None:
         try:
-            call = call_of(args, kwargs, self._asked(args, kwargs))
+            weights = itertools.chain(self._model.parameters(), self._model.buffers())
+            call = call_of(args, kwargs, self._asked.of(self._model, args, kwargs), weights)
             published = self._published_now()
-            likely = self._likely(call, published)
+            likely = self._likely(call)
             found = None if hooks else self._load(call, likely, published, scope)
-            if found is not None or self._unable or len(self._captured) >= CAPTURES_MAX:
+            if found is not None:
                 return found
-            signature = next(
-                (each for each in likely if published.key_of(each).key not in self._captured), likely[-1]
-            )
-            self._captured.add(published.key_of(signature).key)
-            left_out = frozenset({id(self)})
-            return capture_call(
-                self._session,
-                published,
-                self._patches,
-                self._model,
-                call,
-                signature,
-                args,
-                kwargs,
-                hooks,
-                left_out,
-            )
+            return self._capture(call, likely, published, args, kwargs, hooks)
         except PieceMissing:
             raise
         except Unsupported as refusal:
-            self._unable = str(refusal)
+            self._failed[outline] = _FAILURES_MAX
             name = type(self._model).__name__
             warn_once(
                 f"load:{refusal}", "%s is captured as torch.compile does, in every start: %s", name, refusal
             )
         except Exception as error:
             # The model's own trouble with these arguments, for one: called as ever, it raises what it raises.
+            self._failed[outline] = self._failed.get(outline, 0) + 1
             warn_once(f"load:{type(error).__name__}", "a call is left to torch.compile after %s: %s",
                       type(error).__name__, error)  # fmt: skip
             log.debug("what went wrong", exc_info=True)
         return None
+
+    def _capture(
+        self,
+        call: Call,
+        likely: list[Signature],
+        published: Published,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        hooks: HookState,
+    ) -> Candidate:
+        """Capture a call, varying as widely as it can. Raises what `capture_call` raises."""
+        new = [each for each in likely if published.key_of(each).key not in self._tried]
+        for signature in new or likely[-1:]:
+            self._tried.add(published.key_of(signature).key)
+            try:
+                captured = capture_call(
+                    self._session,
+                    published,
+                    self._patches,
+                    self._model,
+                    call,
+                    signature,
+                    args,
+                    kwargs,
+                    hooks,
+                    left_out=frozenset({id(self)}),
+                )
+            except Bound as refusal:
+                log.info("%s; captured otherwise", refusal)
+                bound = refusal
+                continue
+            self._captures += 1
+            return captured
+        raise bound
 
     def _published_now(self) -> Published:
         """Return what is published of the model as it is now: it may have been changed."""
         now = Published(self._model, self._session, self._patches)
         known = self._published.get(now.build_key)
         if known is None:
-            known = self._published[now.build_key] = now
             now.bring()
-        return known
+        else:
+            now.go_on(known)
+        self._published[now.build_key] = now
+        return now
 
-    def _likely(self, call: Call, published: Published) -> list[Signature]:
+    def _likely(self, call: Call) -> list[Signature]:
         """Return the signatures under which this call may be captured, the widest first: varying where it
         differs from calls that were seen before, as Dynamo would have it, and as it is.
         """
+        # What was asked to vary may be tied to what wasn't (a mask to a cache); so also without.
+        calls = (call.signature, call.lengths)
+        varied = [seen.varied(each) for each in calls for seen in reversed(self._seen)]
         found: list[Signature] = []
-        for seen in reversed(self._seen):
-            varied = seen.varied(call.signature)
-            if varied is not None and varied not in found:
-                found.append(varied)
-        return [*found, call.signature]
+        for signature in (*varied, *calls):
+            if signature is not None and signature not in found:
+                found.append(signature)
+        return found
 
     def _load(
         self, call: Call, likely: list[Signature], published: Published, scope: Mapping[str, Any]
@@ -153,15 +202,15 @@ class LoadedModel:
         """Return a dispatch whose guards hold for this call, None where nobody has one."""
         keys = [published.key_of(signature) for signature in likely]
         for found in published.fitting(call.lengths, [key.key for key in keys]):
-            if (candidate := self._tried(found, published, scope)) is not None:
+            if (candidate := self._use(found, published, scope)) is not None:
                 return candidate
         for key in keys:
             asked = published.under(key)
-            if asked is not None and (candidate := self._tried(asked, published, scope)) is not None:
+            if asked is not None and (candidate := self._use(asked, published, scope)) is not None:
                 return candidate
         return None
 
-    def _tried(self, found: Found, published: Published, scope: Mapping[str, Any]) -> Candidate | None:
+    def _use(self, found: Found, published: Published, scope: Mapping[str, Any]) -> Candidate | None:
         report = GraphReport(name=found.header.name, captured=False, dispatch=found.key, hits=1)
         report.build = published.build_key
         published.take(found.key)
@@ -183,15 +232,12 @@ class LoadedModel:
         log.info("%s: loaded, and not captured", report.name)
         return candidate
 
-    def _asked(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[int, Mapping[int, Interval]]:
-        """Return the ranges that were asked for, by the address of the tensor."""
-        if not self._lengths:
-            return {}
-        given = inspect.signature(type(self._model).forward).bind(self._model, *args, **kwargs).arguments
-        given |= given.get("kwargs", {})
-        return {id(given[name]): ranges for name, ranges in self._lengths.items() if name in given}
-
     def _stock(self) -> Callable[..., Any]:
         if self._fallback is None:
             self._fallback = compiled_as_ever(self._session, self._patches)
         return self._fallback
+
+
+def _outline(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Outline:
+    given = (*map(type, args), *((name, type(value)) for name, value in kwargs.items()))
+    return (*given, torch.is_grad_enabled(), torch.is_inference_mode_enabled())

@@ -41,13 +41,17 @@ class Candidate:
     guards: Any
     run: Callable[..., Any]
     """Takes the module and the call's arguments."""
+    keywords: tuple[str, ...]
+    """The names of the arguments that are given by name: guards don't look at their order."""
     hooks: HookState = ()
     """The hooks that its code has in it."""
 
     def holds(self, scope: Mapping[str, Any], hooks: HookState) -> bool:
         """Whether it may run a call with these locals. Never raises."""
         try:
-            return bool(hooks == self.hooks and self.guards.check(scope))
+            if hooks != self.hooks or tuple(scope["kwargs"]) != self.keywords:
+                return False
+            return bool(self.guards.check(scope))
         except Exception:  # a guard that can't even be evaluated doesn't hold
             return False
 
@@ -112,7 +116,8 @@ def _assembled(found: Found, pieces: Mapping[str, LoadedPiece], scope: Mapping[s
     _compare(put_away.facts, torch_private.Values(scope, globals_here))
     guards, code = torch_private.bring_back(put_away, entry, globals_here)
     globals_here[header.graph] = outer
-    return Candidate(header.signature, guards, types.FunctionType(code, globals_here))
+    run = types.FunctionType(code, globals_here)
+    return Candidate(header.signature, guards, run, header.signature.keywords)
 
 
 def prove(data: bytes, scope: Mapping[str, Any]) -> None:

@@ -53,8 +53,15 @@ class Published:
     def fitting(self, call: Signature, likely: list[str]) -> Iterator[Found]:
         """Yield those of the build that may be for `call`: under a key of `likely` first, then those in which
         the least varies.
+
+        Their keys are those that they would be given here: a build holds what was made in other modes and
+        with other options, too.
         """
-        fits = [found for found in self._found.values() if found.header.signature.fits(call)]
+        fits = [
+            found
+            for found in self._found.values()
+            if found.header.signature.fits(call) and self.key_of(found.header.signature).key == found.key
+        ]
         fits.sort(key=lambda found: (found.key not in likely, found.header.signature.varying))
         yield from fits
 
@@ -64,6 +71,10 @@ class Published:
             return None
         self._fetch([key.key], key.graph_digest)
         return self._found.get(key.key)
+
+    def go_on(self, before: Published) -> None:
+        """Go on with what was found when the model was last looked at, its build being the same."""
+        self._found, self._asked, self.bytes_moved = before._found, before._asked, before.bytes_moved
 
     def take(self, key: str) -> None:
         """Don't offer this one again."""

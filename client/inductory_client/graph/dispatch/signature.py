@@ -9,7 +9,7 @@ compared length by length. A dimension is a length, or [least, greatest] where i
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,7 @@ Mark = tuple[torch.Tensor, int, Interval | None]
 
 VARIES: Interval = (2, None)
 """0 and 1 are never part of a range: code for them is different code."""
+WEIGHTS = -1
 _VALUES_MAX = 20_000
 _DEPTH_MAX = 16
 
@@ -59,6 +60,15 @@ class Signature(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     tree: Any
     """Plain JSON: containers, values, and the numbers of tensors."""
     tensors: tuple[TensorKind, ...]
+    shared: tuple[int, ...]
+    """Of each tensor, the number of the first one whose memory it shares, its own where it shares none;
+    WEIGHTS where it is the model's.
+    """
+
+    @property
+    def keywords(self) -> tuple[str, ...]:
+        """The names of the arguments that were given by name, in order."""
+        return tuple(name for name, _ in self.tree[1]["dict"])
 
     @property
     def varying(self) -> int:
@@ -78,11 +88,13 @@ class Signature(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         if not all(map(TensorKind.like, self.tensors, call.tensors)):
             return None
         tensors = tuple(map(_joined, self.tensors, call.tensors))
-        made = Signature(tree=call.tree, tensors=tensors)
+        made = Signature(tree=call.tree, tensors=tensors, shared=call.shared)
         return None if made == call else made
 
     def _alike(self, call: Signature) -> bool:
-        return self.tree == call.tree and len(self.tensors) == len(call.tensors)
+        if self.tree != call.tree or self.shared != call.shared:
+            return False
+        return len(self.tensors) == len(call.tensors)
 
     @property
     def shape(self) -> Shape:
@@ -114,7 +126,7 @@ class Call:
     def lengths(self) -> Signature:
         """The call's signature with nothing varying."""
         kinds = tuple(_kind(tensor, None) for tensor in self.tensors)
-        return Signature(tree=self.signature.tree, tensors=kinds)
+        return Signature(tree=self.signature.tree, tensors=kinds, shared=self.signature.shared)
 
     def marks(self, wanted: Signature) -> list[Mark]:
         """Return what must be marked for a capture to vary as `wanted`, which fits this call, does."""
@@ -131,14 +143,18 @@ def call_of(
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
     lengths: Mapping[int, Mapping[int, Interval]] | None = None,
+    weights: Iterable[torch.Tensor] = (),
 ) -> Call:
     """Describe a call. `lengths` are the ranges that were asked for, by the address of a tensor and its
-    dimension; dimensions that are marked as dynamic vary, too.
+    dimension; dimensions that are marked as dynamic vary, too. `weights` are the model's tensors.
+
+    Arguments by name are described in their order: a model that goes through all of them sees it.
     """
     reader = _Reader()
     tree = [reader.read(tuple(args), 0), reader.read(dict(kwargs), 0)]
     kinds = tuple(_kind(tensor, (lengths or {}).get(id(tensor), {})) for tensor in reader.tensors)
-    return Call(Signature(tree=tree, tensors=kinds), tuple(reader.tensors))
+    shared = _shared(reader.tensors, weights)
+    return Call(Signature(tree=tree, tensors=kinds, shared=shared), tuple(reader.tensors))
 
 
 class _Reader:
@@ -178,13 +194,24 @@ class _Reader:
             kind = "list" if isinstance(value, list) else "tuple"
             return {kind: [self.read(item, depth) for item in value]}
         if isinstance(value, dict):
-            return {"dict": [[str(key), self.read(value[key], depth)] for key in sorted(value, key=str)]}
+            return {"dict": [[str(key), self.read(item, depth)] for key, item in value.items()]}
         name = f"{type(value).__module__}.{type(value).__qualname__}"
         if isinstance(value, (torch.dtype, torch.device, torch.layout, enum.Enum)):
             return {"constant": [name, str(value)]}
         if isinstance(value, torch.nn.Module) or callable(value) or not hasattr(value, "__dict__"):
             return {"object": name}
         return {"object": name, "holds": self.read(vars(value), depth)}
+
+
+def _shared(tensors: Sequence[torch.Tensor], weights: Iterable[torch.Tensor]) -> tuple[int, ...]:
+    """Dynamo guards on inputs that are one object, and not on those that lie in one place: code that writes
+    to one of them is other code.
+    """
+    first = {address: WEIGHTS for weight in weights if (address := torch_private.address_of(weight))}
+    return tuple(
+        first.setdefault(address, number) if (address := torch_private.address_of(tensor)) else number
+        for number, tensor in enumerate(tensors)
+    )
 
 
 def _kind(tensor: torch.Tensor, asked: Mapping[int, Interval] | None) -> TensorKind:

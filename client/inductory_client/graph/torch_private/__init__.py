@@ -78,6 +78,7 @@ from .guards import (
     GuardSeen,
     PutAway,
     Values,
+    address_of,
     bases,
     bring_back,
     global_root,
@@ -88,7 +89,15 @@ from .guards import (
 )
 from .hooks import global_hooks, hooks_of, parts_of
 from .providing import KernelProvider, provided_kernels
-from .whole import BUILTINS, WholeGraph, dynamo_settings, live_globals, whole_graph
+from .whole import (
+    BUILTINS,
+    WholeGraph,
+    dynamo_settings,
+    is_transformed,
+    live_globals,
+    modes_back,
+    whole_graph,
+)
 
 __all__ = [
     "BUILTINS",
@@ -103,6 +112,7 @@ __all__ = [
     "ShapeEnv",
     "Values",
     "WholeGraph",
+    "address_of",
     "address_of_data_ptr",
     "assembler_factor",
     "bases",
@@ -137,6 +147,7 @@ __all__ = [
     "hooks_of",
     "import_keys",
     "is_backed",
+    "is_transformed",
     "kept_autocast",
     "launch_of",
     "launcher",
@@ -145,6 +156,7 @@ __all__ = [
     "mark_dynamic",
     "marked",
     "marks_of",
+    "modes_back",
     "names_process_group",
     "needs_tuning",
     "once",

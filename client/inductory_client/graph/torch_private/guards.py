@@ -83,9 +83,7 @@ def put_away(
             # Guards by identity come back too: what they hold is by reference, and is compared before.
             _replaced(CheckFunctionManager, "UNSUPPORTED_SERIALIZATION_GUARD_TYPES", ()),
         ):
-            graph.output.build_guards(
-                graph.function.__code__, hooks=Hooks(guard_filter_fn=decide), save=True, strict_error=True
-            )
+            graph.build_guards(hooks=Hooks(guard_filter_fn=decide), save=True, strict_error=True)
         state, writer = kept[0]
         state.output_graph.global_scope = {}  # all of it is by reference
         gathered = facts()
@@ -148,10 +146,15 @@ def bases(source: Any) -> Iterator[Any]:
         yield source
 
 
+_FROM_NUMPY = "___from_numpy"
+
+
 def _seen(entry: Any) -> GuardSeen:
     from torch._dynamo.source import get_global_source_name
 
     guard = entry.orig_guard
+    if str(guard.name).startswith(_FROM_NUMPY):  # torch loses sight of it in its own pickle
+        raise Unsupported(f"{guard.name[len(_FROM_NUMPY) :]} is of NumPy")
     parameter = None
     if isinstance(guard.create_fn, functools.partial):
         given = [*guard.create_fn.args, *guard.create_fn.keywords.values()]
@@ -314,6 +317,14 @@ def marks_of(tensor: torch.Tensor) -> dict[int, tuple[int, int | None] | None]:
         if mark.min is not None or mark.max is not None
     }
     return {place: ranges.get(place) for place in sorted(getattr(tensor, "_dynamo_dynamic_indices", ()))}
+
+
+def address_of(tensor: torch.Tensor) -> int:
+    """Return where the memory begins that a tensor is a view of; 0 for one that has none of its own."""
+    try:
+        return tensor.untyped_storage().data_ptr()
+    except (RuntimeError, NotImplementedError):  # sparse, fake, wrapped
+        return 0
 
 
 def _copied(value: Any) -> Any:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 import torch.fx
 
-from inductory_client.graph.unsupported import Unsupported
+from inductory_client.graph.unsupported import Bound, Unsupported
 
 BUILTINS = "__builtins_dict__"
 """How the name of the global begins under which captured code finds the builtins."""
@@ -41,7 +41,12 @@ class WholeGraph:
 
     def guards(self) -> Any:
         """Return the guard manager with every guard that Dynamo has. Its `check` takes the locals."""
-        return self.output.build_guards(self.function.__code__).guard_manager
+        return self.build_guards().guard_manager
+
+    def build_guards(self, **options: Any) -> Any:
+        """Have Dynamo build its guards, with `options` of its own; some look at the modes that are on."""
+        with modes_back():
+            return self.output.build_guards(self.function.__code__, **options)
 
     def runner(self, compiled: Callable[..., Any]) -> Callable[..., Any]:
         """Return the captured function, running `compiled` in place of its graph."""
@@ -82,12 +87,13 @@ def whole_graph(
     """Capture a call of `function` in one graph, and be as in a Dynamo backend while the block lasts.
 
     Lengths vary where a dimension is marked, and nowhere else: what is captured depends on the call alone,
-    and not on what this process captured before. Raises Unsupported where it can't be one graph, and what the
-    function raises.
+    and not on what this process captured before. Raises Unsupported where it can't be one graph, Bound where
+    its lengths can't vary as they are marked, and what the function raises.
     """
     from torch._dynamo import convert_frame
     from torch._dynamo.exc import TorchDynamoException
     from torch._dynamo.utils import dynamo_timed, get_metrics_context
+    from torch.fx.experimental.symbolic_shapes import ConstraintViolationError
 
     settings = {"automatic_dynamic_shapes": False, "enable_cpp_symbolic_shape_guards": False}
     with contextlib.ExitStack() as stack:
@@ -95,30 +101,68 @@ def whole_graph(
             torch._dynamo.config.patch(settings),
             get_metrics_context(),
             dynamo_timed("inductory_whole_graph"),
-            _modes_put_away(),
+            convert_frame.compile_lock,  # as whatever else Dynamo compiles in this process
         ):
             stack.enter_context(context)
+        modes, by_itself = convert_frame.torch_function_mode_stack_state_mgr, _puts_modes_away()
+        if not by_itself:
+            stack.enter_context(modes)
         try:
             captured = convert_frame.fullgraph_capture(function, arguments, keywords)
         except TorchDynamoException as error:
             raise Unsupported(f"it can't be captured in one graph: {_first_line(error)}") from error
+        if by_itself:  # while it captures, and no longer; entered twice, they would be lost
+            stack.enter_context(modes)
         given = captured.backend_input
         if given is None:
             raise Unsupported("the graph computes nothing")
         tracing = torch._guards.TracingContext(given.fake_mode)
         tracing.tensor_to_context = given.tensor_to_context
         stack.enter_context(torch._guards.tracing(tracing))
-        yield WholeGraph(function, captured)
+        whole = WholeGraph(function, captured)
+        try:
+            whole.guards()
+        except ConstraintViolationError as error:
+            raise Bound(f"lengths can't vary as they were to: {_first_line(error)}") from error
+        yield whole
 
 
-def _modes_put_away() -> contextlib.AbstractContextManager[Any]:
-    """Keep torch functions' modes (a default device) as Dynamo wants them; torch 2.11 does so by itself."""
-    try:
-        from torch._dynamo.variables.torch_function import torch_function_mode_stack_state_mgr
-    except ImportError:
-        return contextlib.nullcontext()
-    manager: contextlib.AbstractContextManager[Any] = torch_function_mode_stack_state_mgr
-    return manager
+def _puts_modes_away() -> bool:
+    """Whether `fullgraph_capture` itself puts away modes of torch's functions (a default device), as in torch
+    2.11.
+    """
+    from torch._dynamo import convert_frame
+
+    inner = convert_frame.preserve_global_state.__code__.co_consts
+    codes = [code for code in inner if isinstance(code, types.CodeType)]
+    return any("torch_function_mode_stack_state_mgr" in code.co_names for code in codes)
+
+
+def modes_back() -> contextlib.AbstractContextManager[None]:
+    """Have the modes on again that are put away while something is captured, where any are."""
+    from torch._dynamo.convert_frame import torch_function_mode_stack_state_mgr as manager
+
+    found: contextlib.AbstractContextManager[None] = (
+        manager.temp_restore_stack() if manager.stack else contextlib.nullcontext()
+    )
+    return found
+
+
+def is_transformed() -> bool:
+    """Whether calls are transformed or watched from outside, by functorch, forward-mode gradients or modes:
+    Dynamo's guards say little of that.
+    """
+    from torch._functorch.pyfunctorch import retrieve_all_functorch_interpreters
+    from torch.overrides import _get_current_function_mode_stack
+    from torch.utils._device import DeviceContext
+    from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
+
+    return bool(
+        retrieve_all_functorch_interpreters()
+        or torch.autograd.forward_ad._current_level >= 0
+        or _get_current_dispatch_mode_stack()
+        or any(not isinstance(mode, DeviceContext) for mode in _get_current_function_mode_stack())
+    )
 
 
 def _first_line(error: Exception) -> str:
