@@ -7,6 +7,7 @@ asked: they run on a daemon thread, which is left behind when the deadline passe
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401 - names are looked up with it, on a thread: see fork.py
 import http.client
 import io
 import socket

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
+import sys
 import threading
+import types
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from client_samples import TARGET, client, draft, wanted
-from inductory_client import trouble
+from inductory_client import fork, trouble
 from inductory_client.breaker import CircuitBreaker
 from inductory_client.contract.errors import StoreUnavailable
 from inductory_client.deadline import StoreBudget
-from inductory_client.fork import ForkLock
+from inductory_client.fork import ForkLock, import_in_thread
 from inductory_client.trouble import warn_once
 from misbehaving import refused
 
@@ -106,3 +109,36 @@ def test_a_child_has_what_its_parent_left_of_the_budget() -> None:
 
     with budget.waiting():
         assert works_in_a_child(use), "the parent's wait isn't the child's"
+
+
+SLOW = """
+import threading
+import types
+import {gate}
+
+{gate}.begun.set()
+assert {gate}.over.wait(60)
+"""
+
+
+def test_a_fork_waits_for_what_a_thread_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a child that was forked meanwhile the module would stay locked for ever."""
+    gate = types.ModuleType("fork_test_gate")
+    gate.begun, gate.over = threading.Event(), threading.Event()  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, gate.__name__, gate)
+    (tmp_path / "fork_test_slow.py").write_text(SLOW.format(gate=gate.__name__))
+    monkeypatch.syspath_prepend(tmp_path)
+    importer = threading.Thread(target=import_in_thread, args=(["fork_test_slow"],))
+    importer.start()
+    assert gate.begun.wait(LONG_S)
+    # It goes on once the fork has begun, and so waits.
+    os.register_at_fork(before=gate.over.set)
+    assert works_in_a_child(lambda: importlib.import_module("fork_test_slow") is not None)
+    importer.join()
+
+
+def test_a_fork_waits_no_longer_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fork, "IMPORT_WAIT_S", 0.0)
+    with fork._importing:
+        assert works_in_a_child(lambda: import_in_thread(["json"]) is None)
+    import_in_thread(["json"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 from typing import Any
 
 import msgspec
@@ -119,6 +121,20 @@ def test_a_container_comes_back_as_it_was() -> None:
 def test_a_container_cut_short_is_told(cut: int) -> None:
     with pytest.raises(LoadFailed):
         unpack(pack(header(), b"payload")[:cut])
+
+
+def test_whatever_is_wrong_with_a_container_is_told() -> None:
+    data, damaged = pack(header(), b"payload"), random.Random(0)
+    for _ in range(3000):
+        changed = bytearray(data)
+        for _ in range(damaged.randint(1, 6)):
+            changed[damaged.randrange(len(changed))] = damaged.randrange(256)
+        with contextlib.suppress(LoadFailed):
+            unpack(bytes(changed))
+    deep = b"[" * 100_000 + b"]" * 100_000
+    encoded = msgspec.json.encode(header()).replace(b'"outer":{', b'"outer":' + deep + b',"more":{')
+    with pytest.raises(LoadFailed):
+        unpack(MAGIC + len(encoded).to_bytes(4, "big") + encoded)
 
 
 def test_a_header_with_more_in_it_is_told() -> None:

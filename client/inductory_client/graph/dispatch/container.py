@@ -77,7 +77,7 @@ def unpack(data: bytes) -> tuple[Header, bytes]:
         raise LoadFailed("this isn't a dispatch of a version that is known here")
     try:
         header = msgspec.json.decode(data[start : start + length], type=Header)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise LoadFailed(f"the dispatch's header can't be read: {error}") from error
     if header.version != VERSION:
         raise LoadFailed(f"the dispatch is of version {header.version}, not {VERSION}")
