@@ -18,7 +18,7 @@ import torch
 from inductory_client.contract.canonical_json import digest_of_json
 from inductory_client.graph.unsupported import Unsupported
 
-from .facts import code_digest
+from .facts import function_digest
 
 _DIGEST_CHARACTERS = 20
 _DEPTH_MAX = 8
@@ -99,12 +99,9 @@ def _digest(cls: type) -> str:
 
 
 def _methods(base: type) -> list[Any]:
-    named = ((name, [_code_digest(part.__code__) for part in unwrapped(value)])
+    named = ((name, [function_digest(part) for part in unwrapped(value)])
              for name, value in vars(base).items())  # fmt: skip
     return sorted([name, digests] for name, digests in named if digests)
-
-
-_code_digest = functools.lru_cache(maxsize=20_000)(code_digest)
 
 
 def _is_torchs_or_pythons(cls: type) -> bool:

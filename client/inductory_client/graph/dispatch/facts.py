@@ -103,7 +103,7 @@ def _describe_reference(value: Any) -> Description:
     if isinstance(value, type):
         return ["class", _named(value)]
     if isinstance(value, types.FunctionType):
-        return ["function", _named(value), code_digest(value.__code__)]
+        return ["function", _named(value), function_digest(value)]
     if isinstance(value, types.MethodType):
         return ["method", describe(value.__func__)]
     if isinstance(value, types.CodeType):
@@ -120,8 +120,19 @@ def _describe_reference(value: Any) -> Description:
     return None
 
 
+def function_digest(function: types.FunctionType) -> str:
+    """Return a digest of what a function does, its defaults included, which not every torch guards on."""
+    code = code_digest(function.__code__)
+    if not (function.__defaults__ or function.__kwdefaults__):
+        return code
+    named = [*enumerate(function.__defaults__ or ()), *sorted((function.__kwdefaults__ or {}).items())]
+    defaults = [[name, describe(value) or _named(type(value))] for name, value in named]
+    return digest_of(repr([code, defaults]).encode())[:_DIGEST_CHARACTERS]
+
+
+@functools.lru_cache(maxsize=20_000)
 def code_digest(code: types.CodeType) -> str:
-    """Return a digest of what a function does: its instructions, names and constants, and not its place."""
+    """Return a digest of what code does: its instructions, names and constants, and not its place."""
     return digest_of(repr(_contents(code)).encode())[:_DIGEST_CHARACTERS]
 
 

@@ -145,12 +145,11 @@ class _Recorder:
         return self._facts
 
     def _see(self, guard: torch_private.GuardSeen) -> None:
+        if not guard.kinds & (facts.IDENTITY | {"TYPE_MATCH"}):
+            return
         value = self._values.of(guard.source)
-        if "TYPE_MATCH" in guard.kinds:
-            self.classes.add(type(value))
-        if isinstance(value, type):
-            self.classes.add(value)
-        elif guard.kinds & facts.IDENTITY:
+        self.classes.add(value if isinstance(value, type) else type(value))
+        if guard.kinds & facts.IDENTITY:
             self._functions.append(value)
 
     def _remember(self, guard: torch_private.GuardSeen) -> None:
