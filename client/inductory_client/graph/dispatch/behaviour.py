@@ -30,24 +30,19 @@ def behaviours(classes: Iterable[type]) -> dict[str, str]:
     Raises Unsupported for a class that its name doesn't lead to. Classes of torch and of Python itself, which
     are factors of the target, aren't in it, but for torch's modules: they get patched.
     """
-    found = {}
-    for cls in classes:
-        name = f"{cls.__module__}:{cls.__qualname__}"
-        if not _is_torchs_or_pythons(cls):
-            if _class_of(name) is not cls:
-                raise Unsupported(f"the class {name} can't be found by that name in another process")
-            found[name] = _digest(cls)
-    return dict(sorted(found.items()))
+    found = {f"{cls.__module__}:{cls.__qualname__}": cls for cls in classes if not _is_torchs_or_pythons(cls)}
+    for name, cls in found.items():
+        if _class_of(name) is not cls:
+            raise Unsupported(f"the class {name} can't be found by that name in another process")
+    return dict(sorted(zip(found, _digests(found.values()), strict=True)))
 
 
 def changed_behaviours(recorded: dict[str, str]) -> list[str]:
     """Return the classes that don't do what was recorded, by name. Imports their modules."""
-    changed = []
-    for name, digest in recorded.items():
-        cls = _class_of(name)
-        if cls is None or _digest(cls) != digest:
-            changed.append(name)
-    return changed
+    classes = {name: _class_of(name) for name in recorded}
+    here = {name: cls for name, cls in classes.items() if cls is not None}
+    digests = dict(zip(here, _digests(here.values()), strict=True))
+    return [name for name, digest in recorded.items() if digests.get(name) != digest]
 
 
 def behaviour_of(model: torch.nn.Module) -> Any:
@@ -56,8 +51,9 @@ def behaviour_of(model: torch.nn.Module) -> Any:
     names = {cls: frozenset(name for base in cls.__mro__ for name in vars(base)) for cls in classes}
     own = {name: sorted(vars(module).keys() & names[type(module)] - _STATE)
            for name, module in model.named_modules() if module is not model}  # fmt: skip
-    digests = sorted([cls.__module__, cls.__qualname__, _digest(cls)] for cls in classes)
-    return [digests, {name: shadowed for name, shadowed in own.items() if shadowed}]
+    named = ((cls.__module__, cls.__qualname__) for cls in classes)
+    does = sorted(zip(named, _digests(classes), strict=True))
+    return [does, {name: shadowed for name, shadowed in own.items() if shadowed}]
 
 
 _STATE = frozenset(name for name, value in vars(torch.nn.Module).items() if not callable(value))
@@ -94,8 +90,13 @@ def unwrapped(value: Any, depth: int = 0) -> Iterator[types.FunctionType]:
         yield from unwrapped(part, depth + 1)
 
 
-def _digest(cls: type) -> str:
-    return digest_of_json([_methods(base) for base in cls.__mro__])[:_DIGEST_CHARACTERS]
+def _digests(classes: Iterable[type]) -> Iterator[str]:
+    known: dict[type, str] = {}
+    for cls in classes:
+        for base in cls.__mro__:
+            if base not in known:
+                known[base] = digest_of_json(_methods(base))
+        yield digest_of_json([known[base] for base in cls.__mro__])[:_DIGEST_CHARACTERS]
 
 
 def _methods(base: type) -> list[Any]:
