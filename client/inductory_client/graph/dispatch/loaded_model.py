@@ -55,6 +55,8 @@ class LoadedModel:
         self._watch = ModuleWatch(model)
         self._lock = ForkLock()
         self._candidates: tuple[Candidate, ...] = ()
+        """The most recently used first. Calls read it as it is; `_order` is held to change it."""
+        self._order = ForkLock()
         self._published: dict[str, Published] = {}
         self._seen: list[Signature] = []
         self._tried: set[str] = set()
@@ -72,7 +74,7 @@ class LoadedModel:
         for place, candidate in enumerate(candidates):
             if candidate.holds(scope, hooks):
                 if place:
-                    self._candidates = (candidate, *candidates[:place], *candidates[place + 1 :])
+                    self._put(candidate, first=True)
                 return candidate.run(self._model, *args, **kwargs)
         return self._found(args, kwargs)(self._model, *args, **kwargs)
 
@@ -90,8 +92,7 @@ class LoadedModel:
             found = self._loaded_or_captured(args, kwargs, scope, hooks, outline)
             if found is None:
                 return self._stock()
-            # A copy made anew: a candidate that was loaded and didn't hold stays for other calls.
-            self._candidates = (found, *self._candidates)
+            self._put(found, first=True)
             self._seen.append(found.signature)
             return found.run
 
@@ -221,7 +222,7 @@ class LoadedModel:
             self._session.record("refused", artifact=found.key, reason=error.code)
             return None
         if not candidate.holds(scope, ()):
-            self._candidates = (*self._candidates, candidate)  # for calls to come
+            self._put(candidate, first=False)  # for calls to come
             return None
         report.outcome = "loaded"
         report.bytes_moved, published.bytes_moved = report.bytes_moved + published.bytes_moved, 0
@@ -231,6 +232,11 @@ class LoadedModel:
         self._session.record("load", artifact=found.key, seconds=report.seconds.get("load", 0.0))
         log.info("%s: loaded, and not captured", report.name)
         return candidate
+
+    def _put(self, candidate: Candidate, first: bool) -> None:
+        with self._order:
+            others = [each for each in self._candidates if each is not candidate]
+            self._candidates = (candidate, *others) if first else (*others, candidate)
 
     def _stock(self) -> Callable[..., Any]:
         if self._fallback is None:

@@ -36,4 +36,6 @@ class ModuleWatch:
         # Each dictionary of parts is compared with what it was: module by module, by identity.
         were = [dict(held) for held in parts]
         hooks = [held for module in modules[1:] for held in torch_private.hooks_of(module)]
-        self._parts, self._were, self._hooks = parts, were, hooks + torch_private.global_hooks()
+        # Hooks first: another thread that finds the parts as they were must find their hooks, too.
+        self._hooks = hooks + torch_private.global_hooks()
+        self._parts, self._were = parts, were
