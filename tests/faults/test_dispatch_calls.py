@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -223,3 +224,29 @@ def test_what_is_left_to_torch_isnt_looked_at_again(
         for _ in range(5):
             assert same(start.forward(values()), model(values()))
         assert looked == 1
+
+
+def test_threads_with_different_calls_lose_nothing(package: Package, tmp_path: Path) -> None:
+    model = package.model()
+    calls: list[Callable[[LoadedModel], Any]] = [
+        lambda forward: forward(values()),
+        lambda forward: forward(values(), plain=True),
+    ]
+    with started(model, tmp_path) as start:
+        expected = [call(start.forward) for call in calls]
+        wrong: list[int] = []
+
+        def alternate(thread: int) -> None:
+            with torch.no_grad():
+                for number in range(thread, thread + 100):
+                    if not same(calls[number % 2](start.forward), expected[number % 2]):
+                        wrong.append(number)
+
+        threads = [threading.Thread(target=alternate, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not wrong
+        assert len(start.forward._candidates) == 2
+        assert start.captured == [True, True]
