@@ -39,6 +39,7 @@ MEASURED = {
     "cold_over_warm": "compile / (fetch with verification + load), both captured; medians",
     "warm_start_over_imports_s": "from the dispatch: all after the imports, CUDA's initialisation and the"
     " model's construction, to the first output",
+    "dispatch_key_s": "of that, the keys; what fetch, load and guards leave of it is the first run",
     "dynamo_s": "a warm start that captures, without the backend and a later call's time",
     "pieces_bytes_moved": "packed bytes of a warm start that captures",
     "dispatch_bytes_moved": "packed bytes of the whole build, but for the pieces",
@@ -139,8 +140,10 @@ def _figures(runs: list[dict[str, Any]]) -> dict[str, Any]:
         "load_s": median("captured", "steps_s", "load"),
         "first_call_s": median("captured", "seconds", "start"),
         "warm_start_over_imports_s": median("dispatch", "seconds", "start"),
-        "dispatch_fetch_s": median("dispatch", "steps_s", "fetch"),
-        "dispatch_load_s": median("dispatch", "steps_s", "load"),
+        **{
+            f"dispatch_{step}_s": median("dispatch", "steps_s", step)
+            for step in ("key", "fetch", "load", "guards")
+        },
         "cold_over_warm": median("cold", "steps_s", "compile") / load,
         "cold_steady_s": median("cold", "seconds", "steady"),
         "captured_steady_s": median("captured", "seconds", "steady"),

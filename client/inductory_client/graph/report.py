@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -38,10 +41,25 @@ class GraphReport:
     bytes_moved: int = 0
     """Bytes that travelled, packed."""
     seconds: dict[str, float] = field(default_factory=dict)
-    """By step: capture (split and keys), fetch, verify (a part of fetch), load, compile."""
+    """By step: capture (split and keys), fetch, verify (a part of fetch), load, compile; from a dispatch also
+    key (of the model and the process) and guards (the dispatch itself, once its pieces are loaded).
+    """
     manifest: str | None = None
     build: str | None = None
     keys: tuple[str, ...] = ()
+
+    def took(self, step: str, seconds: float) -> None:
+        """Count seconds as a step's."""
+        self.seconds[step] = self.seconds.get(step, 0.0) + seconds
+
+    @contextmanager
+    def timed(self, step: str) -> Iterator[None]:
+        """Count the block's seconds as a step's."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.took(step, time.perf_counter() - began)
 
 
 _LOCK = ForkLock()

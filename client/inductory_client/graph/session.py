@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from types import CodeType
 from typing import Any
@@ -145,7 +144,7 @@ class _Graph:
 
     def callable(self, module: torch.fx.GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
         settings = self.session.settings
-        with self._step("capture"):
+        with self.report.timed("capture"):
             graph = capture(module, inputs, options=self.patches, splitting_ops=settings.splitting_ops)
         self._describe(graph)
         pieces = self._known(graph)
@@ -210,7 +209,7 @@ class _Graph:
     ) -> dict[str, Loaded]:
         """Return what is known and what was fetched, loaded: all of it, or after any failure nothing."""
         found = dict(known)
-        with self._step("load"):
+        with self.report.timed("load"):
             for key, piece in fetched.items():
                 subject = piece.artifact.subject
                 started = time.perf_counter()
@@ -230,7 +229,7 @@ class _Graph:
     def _compile(self, graph: CapturedGraph, missing: Mapping[str, Piece]) -> dict[str, Compiled]:
         if not missing:
             return {}
-        with self._step("compile"):
+        with self.report.timed("compile"):
             try:
                 compiled = compiler()(missing, graph.target, self.patches, graph.options, graph.device)
             except CompilerAbsent as error:
@@ -248,7 +247,7 @@ class _Graph:
         if self.owner is None:
             return None
         try:
-            with self._step("dispatch"):
+            with self.report.timed("dispatch"):
                 return self.owner.dispatch(graph, {key: piece.guards for key, piece in pieces.items()})
         except Exception as error:
             kind = "" if isinstance(error, Unsupported) else f"{type(error).__name__}: "
@@ -305,14 +304,6 @@ class _Graph:
         # A function without a module: all that is known of it is what was captured.
         function = ModelIdentity("function", graph.outer.digest, graph.outer.digest)
         return function if code is None else known.get(code, function)
-
-    @contextmanager
-    def _step(self, name: str) -> Iterator[None]:
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.report.seconds[name] = time.perf_counter() - started
 
 
 def _name() -> str:

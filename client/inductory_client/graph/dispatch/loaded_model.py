@@ -225,7 +225,7 @@ class LoadedModel:
             self._put(candidate, first=False)  # for calls to come
             return None
         report.outcome = "loaded"
-        report.bytes_moved, published.bytes_moved = report.bytes_moved + published.bytes_moved, 0
+        published.count(report)
         report.bytes_raw += found.size
         keep(report)
         self._session.reports.append(report)

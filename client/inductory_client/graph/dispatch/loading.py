@@ -25,7 +25,7 @@ from inductory_client.graph.unsupported import Unsupported
 
 from . import facts
 from .behaviour import changed_behaviours
-from .container import Header, unpack
+from .container import Called, Header, unpack
 from .entry import entry
 from .outer import changed_operators, rebuild_outer
 from .signature import Signature
@@ -96,12 +96,10 @@ def load_dispatch(
         changed = differences_of(found)
         if changed:
             raise LoadFailed("; ".join(changed))
-        pieces = _pieces(session, found.header, device, report)
-        began = time.perf_counter()
-        try:
+        brought = _bring_pieces(session, found.header, device, report)
+        pieces = _load_pieces(session, brought, device, report)
+        with report.timed("guards"):
             return _assembled(found, pieces, scope)
-        finally:
-            report.seconds["load"] = report.seconds.get("load", 0.0) + time.perf_counter() - began
     except LoadFailed:
         raise
     except Exception as error:
@@ -152,36 +150,50 @@ def _compare(recorded: list[Any], values: torch_private.Values) -> None:
             raise LoadFailed(f"{source.name} is {seen} here, and was {expected} where it was captured")
 
 
-def _pieces(
-    session: Session, header: Header, device: torch.device, report: GraphReport
-) -> dict[str, LoadedPiece]:
-    """Return the pieces that a dispatch calls, loaded: every one, or this raises."""
+@dataclass(frozen=True)
+class _Brought:
+    """The pieces that a dispatch calls: those of this process, and the others as they were fetched."""
+
+    wanted: Mapping[str, Called]
+    """By artifact, how it is called."""
+    target: Target
+    known: Mapping[str, Loaded]
+    fetched: Mapping[str, Piece]
+
+
+def _bring_pieces(session: Session, header: Header, device: torch.device, report: GraphReport) -> _Brought:
+    """Bring the pieces that a dispatch calls: every one, or this raises."""
     wanted = {called.artifact: called for called in header.parts.values() if called.artifact is not None}
     target = current_target(
         {device if device.type == name else torch.device(name) for name in header.devices}
     )
     report.submodules, report.pieces = _counts(header)
     report.unique, report.keys = len(wanted), tuple(wanted)
-    found: dict[str, Loaded] = {}
-    for key in wanted:
-        known = session.loaded.get(key, device.index)
-        if known is not None:
-            found[key] = known
-    fetched = _fetch(session, [key for key in wanted if key not in found], target, report)
-    began = time.perf_counter()
-    for key, piece in fetched.items():
-        subject = piece.artifact.subject
-        started = time.perf_counter()
-        call = load_piece(subject, piece.blobs, target, device.index)
-        found[key] = Loaded(call, subject.guards)
-        session.record("load", artifact=key, seconds=time.perf_counter() - started)
-        report.bytes_raw += sum(descriptor.size for descriptor in subject.loaded)
-    report.seconds["load"] = time.perf_counter() - began
-    for key, called in wanted.items():
+    asked = {key: session.loaded.get(key, device.index) for key in wanted}
+    known = {key: piece for key, piece in asked.items() if piece is not None}
+    fetched = _fetch(session, [key for key in wanted if key not in known], target, report)
+    return _Brought(wanted, target, known, fetched)
+
+
+def _load_pieces(
+    session: Session, brought: _Brought, device: torch.device, report: GraphReport
+) -> dict[str, LoadedPiece]:
+    """Load what was fetched, by artifact. Raises LoadFailed where it isn't what the dispatch calls."""
+    loaded: dict[str, Loaded] = {}
+    with report.timed("load"):
+        for key, piece in brought.fetched.items():
+            subject = piece.artifact.subject
+            started = time.perf_counter()
+            call = load_piece(subject, piece.blobs, brought.target, device.index)
+            loaded[key] = Loaded(call, subject.guards)
+            session.record("load", artifact=key, seconds=time.perf_counter() - started)
+            report.bytes_raw += sum(descriptor.size for descriptor in subject.loaded)
+    found = {**brought.known, **loaded}
+    for key, called in brought.wanted.items():
         if not set(found[key].guards) <= set(called.guards):
             raise LoadFailed(f"the piece {key} was compiled for other sizes than the dispatch holds")
-    for key in fetched:
-        session.loaded.put(key, device.index, found[key])
+    for key, piece_here in loaded.items():
+        session.loaded.put(key, device.index, piece_here)
     return {key: piece.call for key, piece in found.items()}
 
 
@@ -190,7 +202,7 @@ def _fetch(session: Session, keys: list[str], target: Target, report: GraphRepor
         return {}
     fetched = session.client.fetch([ArtifactWanted(key=key) for key in keys], target)
     for name, seconds in (("fetch", fetched.seconds), ("verify", fetched.verify_seconds)):
-        report.seconds[name] = report.seconds.get(name, 0.0) + seconds
+        report.took(name, seconds)
     report.hits += len(fetched.pieces)
     report.bytes_moved += fetched.bytes_moved
     missing = sorted(set(keys) - fetched.pieces.keys())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ from inductory_client.contract.errors import InductoryError
 from inductory_client.contract.wire import ArtifactWanted
 from inductory_client.graph.factors import current_target
 from inductory_client.graph.identity import build_of, identify
+from inductory_client.graph.report import GraphReport
 from inductory_client.graph.reproducible import PATCHES
 from inductory_client.graph.session import Session
 from inductory_client.trouble import warn_once
@@ -27,6 +29,7 @@ class Published:
 
     def __init__(self, model: torch.nn.Module, session: Session, patches: dict[str, Any]) -> None:
         """Looks at the model and the process. Raises Unsupported where they can't be keyed."""
+        began = time.perf_counter()
         self.identity = identify(model)
         self.device = device_of(model)
         self.target = current_target({self.device})
@@ -36,6 +39,8 @@ class Published:
         self._beside = beside_identity(model)
         self.bytes_moved = 0
         """Bytes that travelled for it and aren't in a report yet."""
+        self.seconds = {"key": time.perf_counter() - began}
+        """What it took, by step, and isn't in a report yet."""
         self._session = session
         self._found: dict[str, Found] = {}
         self._asked: set[str] = set()
@@ -46,7 +51,9 @@ class Published:
 
     def bring(self) -> None:
         """Bring the build of the model's start here, if anybody has one. Never raises."""
+        began = time.perf_counter()
         build, self.bytes_moved = self._session.client.bring_build(self.build_key)
+        self._took("fetch", time.perf_counter() - began)
         entries = () if build is None else build.entries[:BUILD_DISPATCHES_MAX]
         self._fetch(list(dict.fromkeys(entry.dispatch for entry in entries if entry.dispatch is not None)))
 
@@ -80,6 +87,16 @@ class Published:
         """Don't offer this one again."""
         self._found.pop(key, None)
 
+    def count(self, report: GraphReport) -> None:
+        """Count in `report` what it took to find what was used, and hasn't been counted."""
+        report.bytes_moved, self.bytes_moved = report.bytes_moved + self.bytes_moved, 0
+        for step, seconds in self.seconds.items():
+            report.took(step, seconds)
+        self.seconds = {}
+
+    def _took(self, step: str, seconds: float) -> None:
+        self.seconds[step] = self.seconds.get(step, 0.0) + seconds
+
     def _fetch(self, keys: list[str], graph_digest: str | None = None) -> None:
         self._asked.update(keys)
         if not keys:
@@ -87,6 +104,8 @@ class Published:
         wanted = [ArtifactWanted(key=key, graph_digest=graph_digest) for key in keys]
         fetched = self._session.client.fetch(wanted, self.target)
         self.bytes_moved += fetched.bytes_moved
+        self._took("fetch", fetched.seconds)
+        self._took("verify", fetched.verify_seconds)
         for key, piece in fetched.pieces.items():
             try:
                 self._found[key] = read_dispatch(key, piece)
