@@ -8,6 +8,7 @@ import pytest
 from inductory_client.contract.key import DISPATCH_BACKEND
 from inductory_client.transport import HttpStore
 from torch_generation import STEPS
+from torch_known import decodes
 from torch_machine import Machine, Ran
 
 SCENES = ["forward", "marked", "dynamic_cache", "static_cache"]
@@ -36,6 +37,7 @@ def warm(cold: Ran, builder: Machine, tmp_path_factory: pytest.TempPathFactory) 
     return machine, machine.run("load", *SCENES, compiler=False)
 
 
+@decodes
 def test_a_cold_start_captures_and_publishes_dispatches(cold: Ran) -> None:
     assert cold.results["forward"]["close"]
     assert cold.results["marked"]["close"]
@@ -46,6 +48,7 @@ def test_a_cold_start_captures_and_publishes_dispatches(cold: Ran) -> None:
     assert sum(cold.captured) - 7 in (0, 1)
 
 
+@decodes
 def test_a_warm_start_neither_captures_nor_compiles(cold: Ran, warm: tuple[Machine, Ran]) -> None:
     machine, ran = warm
     assert not any(ran.captured), ran.warnings
@@ -64,6 +67,7 @@ def test_greedy_tokens_are_those_of_eager(cold: Ran, warm: tuple[Machine, Ran], 
         assert result["tokens"] == result["eager"] == result["again"]
 
 
+@decodes
 def test_other_weights_start_from_the_same_dispatch(cold: Ran, builder: Machine, tmp_path: Path) -> None:
     other = other_machine(builder, tmp_path, WEIGHTS_SEED="5").run("load", *SCENES, compiler=False)
     assert not any(other.captured)
@@ -81,6 +85,7 @@ def test_another_configuration_is_captured(cold: Ran, builder: Machine, tmp_path
         assert found.results[config]["close"]
 
 
+@decodes
 def test_the_store_lists_dispatches_in_the_build(cold: Ran, builder: Machine) -> None:
     store = HttpStore(builder.url, "dispatches")
     try:

@@ -13,6 +13,7 @@ from inductory_client.graph.report import GraphReport, reports
 from torch._dynamo.exc import BackendCompilerFailed
 from torch.nn.functional import silu
 from torch_cases import CASES, close, outputs
+from torch_known import runs_flex_attention
 from torch_machine import Machine
 from torch_models import attend, decoder, heads, token_ids, values
 from torch_sessions import Node, compile_case, three_pieces, warned
@@ -212,6 +213,7 @@ def test_autocast_and_inference_mode_around_the_model(options: dict[str, Any]) -
     assert torch.allclose(found, expected, atol=5e-2)
 
 
+@runs_flex_attention
 @pytest.mark.filterwarnings("ignore:flex_attention called without")
 def test_flex_attention_is_split_and_right(options: dict[str, Any]) -> None:
     from torch.nn.attention.flex_attention import create_block_mask, flex_attention

@@ -8,7 +8,10 @@ import pytest
 from inductory_client.contract.wire import Manifest
 from inductory_client.transport import HttpStore
 from torch_generation import STEPS
+from torch_known import decodes
 from torch_machine import Machine, Ran
+
+pytestmark = decodes
 
 CACHES = ["dynamic_cache", "static_cache"]
 

@@ -14,8 +14,8 @@ from inductory_client.graph.load import load_piece
 
 FOUND = "a graph is compiled, though it was found: "
 NAMES = {
-    "machine code cut short": "the driver doesn't take the kernel triton_red",
-    "no machine code": "the driver doesn't take the kernel triton_red",
+    "machine code cut short": "the driver doesn't take the kernel triton_",
+    "no machine code": "the driver doesn't take the kernel triton_",
     "machine code of another kernel": "the driver doesn't take the kernel triton_other",
     "a kernel's file cut short": "a kernel's file can't be read",
     "a kernel's file that isn't one": "a kernel's file can't be read",
