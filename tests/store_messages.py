@@ -15,6 +15,7 @@ from inductory_client.contract.build import Build, BuildEntry
 from inductory_client.contract.descriptor import LOADABLE_DISPATCH, PAYLOAD, Descriptor
 from inductory_client.contract.digest import digest_of
 from inductory_client.contract.key import BACKEND, DISPATCH_BACKEND
+from inductory_client.contract.lease import LEASE_HEADER
 from inductory_client.contract.manifest import Manifest, ManifestEntry
 from inductory_client.contract.provenance import Provenance
 from inductory_client.contract.shape import Shape
@@ -110,8 +111,12 @@ class Talk:
         headers = {"Content-Encoding": "zstd", wire.SIZE_HEADER: str(len(data))}
         return self.http.put(f"/v1/blobs/{digest_of(data)}", content=pack(data), headers=headers)
 
-    def put_artifact(self, value: Artifact, key: str | None = None) -> httpx.Response:
-        return self.http.put(f"/v1/artifacts/{key or value.key}", content=wire.encode(value))
+    def put_artifact(
+        self, value: Artifact, key: str | None = None, lease: str | None = None
+    ) -> httpx.Response:
+        headers = {} if lease is None else {LEASE_HEADER: lease}
+        path = f"/v1/artifacts/{key or value.key}"
+        return self.http.put(path, content=wire.encode(value), headers=headers)
 
     def publish(self, data: bytes, graph: str = "graph", **fields: object) -> Artifact:
         """Upload bytes and publish them as the payload of an artifact."""

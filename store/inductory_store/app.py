@@ -12,11 +12,14 @@ from .blobs.disk import DiskBlobs
 from .blobs.store import BlobStore
 from .catalog.catalog import Catalog
 from .openapi import openapi_of
+from .operations.await_keys import Waiting
 from .problems import install_problems
-from .routes import artifacts, blobs, builds, events, health, manifests, page, stats
+from .routes import artifacts, blobs, builds, events, health, leases, manifests, page, stats
 from .settings import StoreSettings
 from .store import Store
 from .version import __version__
+
+_ROUTES = (blobs, artifacts, manifests, builds, leases, events, stats, health, page)
 
 
 def create_app(settings: StoreSettings, blobs_at: BlobStore | None = None) -> FastAPI:
@@ -35,8 +38,9 @@ def create_app(settings: StoreSettings, blobs_at: BlobStore | None = None) -> Fa
     app = FastAPI(title="Inductory", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.store = store
     app.state.uploads = anyio.CapacityLimiter(settings.uploads_max)
+    app.state.waiting = Waiting(store)
     app.state.messages = anyio.CapacityLimiter(settings.messages_max)
-    routers = [part.router for part in (blobs, artifacts, manifests, builds, events, stats, health, page)]
+    routers = [part.router for part in _ROUTES]
     for router in routers:
         app.include_router(router)
     install_problems(app, [route for router in routers for route in router.routes])

@@ -6,7 +6,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from inductory_client.contract import wire
+from inductory_client.contract import lease, wire
 from inductory_client.contract.agreement import Comparison, PartDifference
 from inductory_client.contract.artifact import Artifact, Subject
 from inductory_client.contract.blob import pack
@@ -22,6 +22,8 @@ from inductory_client.contract.target import FactorDifference, Target
 from .problems import problem_of
 from .version import __version__
 
+_HOLDER, _TOKEN = "node-7:4711:9f86d081", "60303ae22b998861bce3b28f33eec1be"
+_REASON = "InductorError: CppCompileError: C++ compile error"
 _AT = "2026-01-02T03:04:05Z"
 _PAYLOAD = b"the bytes of a payload"
 _BLUEPRINT = b"class GraphModule(torch.nn.Module): ...\n"
@@ -59,6 +61,17 @@ def examples() -> dict[type[Any], Any]:
         wire.BuildStored(key=build.key, created=True, entries=len(build.entries)),
         wire.LookupPage(entries=(_lookup_entry(artifact, manifest, build),), next=None),
         wire.BuildPage(builds=(_summary(build),), next=None),
+        lease.LeasesWanted(holder=_HOLDER, keys=(artifact.key, other), seconds=30),
+        lease.Leased(
+            granted=(lease.Lease(key=other, token=_TOKEN),),
+            held=(lease.HeldKey(key=digest_of(b"held"), expires_in_s=12.5),),
+            published=(artifact.key,),
+            failed=(lease.FailedKey(key=digest_of(b"failed"), reason=_REASON, retry_in_s=42.0),),
+        ),
+        lease.LeasesEnded(leases=(lease.LeaseEnd(key=other, token=_TOKEN, failure=_REASON),)),
+        lease.LeasesReleased(released=1),
+        lease.KeysAwaited(keys=(other,), wait_s=20),
+        lease.Standing(published=(other,)),
         wire.Events(events=(wire.Event(kind="load", at=1767323045, count=12, artifact=artifact.key),)),
         wire.EventsStored(stored=1),
         wire.Stats(builds=1, artifacts=1, dispatches=0, agreed=0, disagreed=1, blobs=2, bytes_at_rest=97),

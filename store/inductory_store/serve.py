@@ -18,6 +18,7 @@ from .blobs.disk import DiskBlobs
 from .catalog.blobs import has_blobs
 from .catalog.catalog import Catalog
 from .catalog.migrate import upgrade
+from .operations.await_keys import Waiting
 from .settings import StoreSettings
 
 GRACE_SECONDS = 10
@@ -37,8 +38,9 @@ def serve(settings: StoreSettings, announce: Callable[[str], None] = print_addre
     blobs = DiskBlobs(settings.data_dir, filled=filled)
     blobs.sweep_incoming(time.time())
     listener = _listen(settings)
+    app = create_app(settings, blobs)
     config = uvicorn.Config(
-        create_app(settings, blobs),
+        app,
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -47,7 +49,7 @@ def serve(settings: StoreSettings, announce: Callable[[str], None] = print_addre
     )
     # uvicorn finishes what is under way, then passes the interrupt on.
     with suppress(KeyboardInterrupt):
-        _Server(config, announce).run(sockets=[listener])
+        _Server(config, announce, app.state.waiting).run(sockets=[listener])
 
 
 def migrate(settings: StoreSettings) -> bool:
@@ -66,15 +68,20 @@ def migrate(settings: StoreSettings) -> bool:
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, announce: Callable[[str], None]) -> None:
+    def __init__(self, config: uvicorn.Config, announce: Callable[[str], None], waiting: Waiting) -> None:
         super().__init__(config)
         self._announce = announce
+        self._waiting = waiting
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         for each in sockets or ():
             host, port = each.getsockname()[:2]
             self._announce(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._waiting.close()
+        await super().shutdown(sockets)
 
 
 def _listen(settings: StoreSettings) -> socket.socket:

@@ -129,6 +129,20 @@ class TargetMismatch(InductoryError):
     status = 422
 
 
+class LeaseHeld(InductoryError):
+    """Another process is compiling this key; what that one publishes is kept."""
+
+    code = "lease_held"
+    status = 409
+
+
+class StaleLease(InductoryError):
+    """The lease ran out, and another process has it now; what that one publishes is kept."""
+
+    code = "stale_lease"
+    status = 409
+
+
 class StorageFull(InductoryError):
     """No room is left where the bytes should go."""
 

@@ -15,6 +15,14 @@ from .artifact import Artifact, Backend, Scheme, Subject
 from .build import Build, Namespace
 from .digest import Digest
 from .errors import Malformed
+from .lease import (
+    KeysAwaited,
+    Leased,
+    LeasesEnded,
+    LeasesReleased,
+    LeasesWanted,
+    Standing,
+)
 from .manifest import Manifest
 from .shape import Shape
 from .target import FactorDifference, Target
@@ -206,7 +214,7 @@ class BuildPage(Message, frozen=True):
     next: str | None
 
 
-EventKind = Literal["hit", "miss", "load", "compile", "publish", "refused", "fallback"]
+EventKind = Literal["hit", "miss", "load", "compile", "publish", "refused", "fallback", "waited", "impatient"]
 
 
 class Event(Message, frozen=True):
@@ -214,7 +222,8 @@ class Event(Message, frozen=True):
 
     hit: pieces found; miss: pieces not found; load: pieces loaded and run (the effective hits);
     compile: pieces compiled; publish: artifacts sent; refused: artifacts that failed a check;
-    fallback: graphs left to stock Inductor.
+    fallback: graphs left to stock Inductor; waited: pieces that somebody else compiled meanwhile;
+    impatient: pieces that were compiled here because whoever holds the lease took too long.
     """
 
     kind: EventKind
@@ -281,6 +290,11 @@ __all__ = [
     "EventKind",
     "Events",
     "EventsStored",
+    "KeysAwaited",
+    "Leased",
+    "LeasesEnded",
+    "LeasesReleased",
+    "LeasesWanted",
     "LookupEntry",
     "LookupPage",
     "Manifest",
@@ -293,6 +307,7 @@ __all__ = [
     "Repeat",
     "Resolve",
     "Resolved",
+    "Standing",
     "Stats",
     "Status",
     "Subject",

@@ -61,6 +61,13 @@ def artifact_records(
     return found
 
 
+def whole_artifacts(connection: Connection, namespace: str, keys: Collection[str]) -> set[str]:
+    """Return those of `keys` that are published, with all that a load reads."""
+    query = select(artifact.c.key).where(artifact.c.namespace == namespace, _is_whole())
+    portions = among(artifact.c.key, keys)
+    return {key for portion in portions for key in connection.scalars(query.where(portion))}
+
+
 def known_artifacts(
     connection: Connection, namespace: str, keys: Collection[str], backend: str | None = None
 ) -> set[str]:

@@ -211,6 +211,30 @@ Index(
     postgresql_where=_dispatched,
 )
 
+lease = Table(
+    "lease",
+    metadata,
+    Column("namespace", NAMESPACE, primary_key=True),
+    Column("key", DIGEST, primary_key=True),
+    Column("holder", String(128), nullable=False),
+    Column("token", String(64), nullable=False),
+    Column("expires_at", Double, nullable=False),
+    Index(None, "expires_at"),
+)
+"""Who compiles a key. Instants are of the database's clock, which all replicas share."""
+
+compile_failure = Table(
+    "compile_failure",
+    metadata,
+    Column("namespace", NAMESPACE, primary_key=True),
+    Column("key", DIGEST, primary_key=True),
+    Column("reason", String(400), nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("retry_at", Double, nullable=False),
+    Index(None, "retry_at"),
+)
+"""Compiles that failed, and when the next may try. Gone once the key is published."""
+
 event_minute = Table(
     "event_minute",
     metadata,

@@ -15,17 +15,23 @@ from inductory_store.catalog.artifacts import (
     known_artifacts,
     replace_artifact,
 )
+from inductory_store.catalog.leases import forget_key
 from inductory_store.catalog.repeats import add_repeat, forget_repeats
 from inductory_store.store import Store
 
+from .lease_keys import check_lease
 from .promised import check_blobs
 
 
-def publish_artifact(store: Store, namespace: str, key: str, value: Artifact) -> Published:
+def publish_artifact(
+    store: Store, namespace: str, key: str, value: Artifact, lease: str | None = None
+) -> Published:
     """Keep a signed artifact under its key; where one is there, compare, and note in what they differ.
 
     The row is the commit point. Idempotent: the very same record is noted and counted once. An artifact whose
-    bytes were lost is replaced. Raises KeyMismatch, BadSignature, UntrustedSigner, BlobMissing, SizeMismatch.
+    bytes were lost is replaced. While somebody has a lease of the key, only what comes with the lease's token
+    is kept; the lease ends with it. Raises KeyMismatch, BadSignature, UntrustedSigner, BlobMissing,
+    SizeMismatch, LeaseHeld and StaleLease.
     """
     if value.key != key:
         raise KeyMismatch(f"what was sent has the key {value.key}")
@@ -36,6 +42,9 @@ def publish_artifact(store: Store, namespace: str, key: str, value: Artifact) ->
     with store.catalog.write() as connection:
         check_blobs(connection, value.subject.descriptors)
         there = artifact_records(connection, namespace, [key], bytes_max=wire.MESSAGE_BYTES_MAX).get(key)
+        if there is None:
+            check_lease(connection, store, namespace, key, lease)
+            forget_key(connection, namespace, key)
         if there is None and known_artifacts(connection, namespace, [key]):
             replace_artifact(connection, namespace, value, store.clock())
             forget_repeats(connection, namespace, key)

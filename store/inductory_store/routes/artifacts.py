@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
+from inductory_client.contract.lease import LEASE_HEADER
 from inductory_client.contract.shape import parse_shape, shape_text
 from inductory_client.contract.wire import Agreement, Artifact, LookupPage, Published, Resolve, Resolved
 
@@ -78,9 +79,18 @@ def look_up(
 
 
 @router.put("/artifacts/{key}", **takes(Artifact), responses=gives(Published, 201, 200))
-async def publish(request: Request, key: str, namespace: NamespaceQuery = DEFAULT_NAMESPACE) -> Response:
+async def publish(
+    request: Request,
+    key: str,
+    namespace: NamespaceQuery = DEFAULT_NAMESPACE,
+    lease: Annotated[
+        str | None, Header(alias=LEASE_HEADER, description="Token of the lease that it was compiled under.")
+    ] = None,
+) -> Response:
     """Publish a signed artifact whose blobs are there. The first writer wins; later ones are compared."""
-    operation = partial(publish_artifact, store_of(request), check_namespace(namespace), digest_of_path(key))
+    operation = partial(
+        publish_artifact, store_of(request), check_namespace(namespace), digest_of_path(key), lease=lease
+    )
     return await received(request, Artifact, operation, _status_of)
 
 
