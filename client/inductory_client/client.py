@@ -15,6 +15,7 @@ from .contract.wire import ArtifactWanted, Event, EventKind
 from .deadline import Deadline, StoreBudget
 from .fetch import Fetched, fetch
 from .fork import ForkLock
+from .leasing import Leases
 from .prefetching import Prefetch
 from .publish import PublicationReport, Publisher
 from .pull import PullReport, pull
@@ -40,6 +41,7 @@ class Client:
         if settings.url is not None:
             self.store = HttpStore(settings.url, settings.namespace, self.breaker)
         self.telemetry = Telemetry(self.store)
+        self.leases = Leases(self.store, self.budget, settings.lease_s, publishes=settings.publish)
         self.publisher = Publisher(
             self.cas,
             self.store if settings.publish else None,
@@ -47,6 +49,7 @@ class Client:
             self.keyring,
             settings.drain_s,
             self._record_published,
+            self.leases,
         )
         self._lock = ForkLock()
         self._keyring: Keyring | None = None
@@ -168,6 +171,7 @@ class Client:
         """Finish the background work, within `settings.drain_s`, and close the connections. Idempotent."""
         self.closed = True
         self.publisher.close(self.settings.drain_s)
+        self.leases.close()
         self.telemetry.close()
         if self.store is not None:
             self.store.close()

@@ -51,10 +51,11 @@ class Exchange:
         deadline: Deadline | None = None,
         statuses: tuple[int, ...] = GOOD,
         repeatable: bool = True,
+        headers: Mapping[str, str] | None = None,
     ) -> T:
         """Send a message, if there is one, and read one. Raises StoreUnavailable where that is nonsense."""
         body = None if message is None else encode(message)
-        headers = {} if message is None else {"Content-Type": "application/json"}
+        headers = {**({} if message is None else {"Content-Type": "application/json"}), **(headers or {})}
         with self.opened(method, path, headers, body, deadline, statuses, repeatable) as response:
             answer = _read_body(response, MESSAGE_BYTES_MAX)
             try:

@@ -13,10 +13,11 @@ from msgspec import Struct
 
 from .background import Background
 from .cas import LocalCas
-from .contract.errors import ArtifactMissing, BlobMissing, InductoryError
+from .contract.errors import ArtifactMissing, BlobMissing, InductoryError, LeaseHeld, StaleLease
 from .contract.wire import Artifact, decode, encode
 from .deadline import Deadline
 from .fork import begin_anew_in_children
+from .leasing import Leases
 from .publication import Draft, DraftBlob, Publication
 from .transport import HttpStore
 from .trouble import log, warn_once
@@ -48,6 +49,8 @@ class PublicationReport(Struct, frozen=True, kw_only=True):
     """Artifacts whose key another publisher was first with, and whose bytes differ."""
     manifest: str | None = None
     build: str | None = None
+    left: int = 0
+    """Artifacts that weren't kept, since another process has the lease of their key."""
     stored: bool = False
     """Whether a store has it; else the local CAS alone."""
     untrusted: tuple[str, ...] = ()
@@ -63,6 +66,10 @@ def kept_of_another(signer: str) -> str:
     )
 
 
+def _no_lease(key: str) -> None:
+    return None
+
+
 class Publisher:
     """Publishes in the background (`submit`) or at once (`publish_now`). Cheap to make."""
 
@@ -74,14 +81,18 @@ class Publisher:
         keyring: Callable[[], Keyring],
         drain_s: float,
         done: Callable[[PublicationReport], None] = lambda report: None,
+        leases: Leases | None = None,
     ) -> None:
-        """`done` is told of every publication that succeeded in the background."""
+        """`done` is told of every publication that succeeded in the background. Leases of what is published
+        end with it, and with what can't be.
+        """
         self._cas = cas
         self._store = store
         self._load_signing_key = signing_key
         self._keyring = keyring
         self._signing_key: SigningKey | None = None
         self._done = done
+        self._leases = leases
         self.after_fork()
         begin_anew_in_children(self)
         self._background: Background[Publication] = Background(
@@ -104,7 +115,10 @@ class Publisher:
         """Publish in the background; False where the queue is full, which is warned about once. Never
         raises.
         """
-        return self._background.add(publication, publication.bytes_held)
+        if self._background.add(publication, publication.bytes_held):
+            return True
+        self._end_leases(publication)
+        return False
 
     def drain(self, seconds: float) -> bool:
         """Wait for the background at most so long; whether everything is published or given up."""
@@ -128,7 +142,9 @@ class Publisher:
         blobs = {blob.descriptor.digest: blob for blob in publication.blobs}
         if self._store is None:
             return PublicationReport(blobs=len(blobs))
-        report = _Sending(self._store, publication, artifacts, blobs, self._keyring(), progress).run()
+        token_of = _no_lease if self._leases is None else self._leases.token_of
+        sending = _Sending(self._store, publication, artifacts, blobs, self._keyring(), token_of, progress)
+        report = sending.run()
         for signer in report.untrusted:
             warn_once(f"publish:{signer}", "%s", kept_of_another(signer))
         return report
@@ -164,7 +180,14 @@ class Publisher:
 
     def _publish_all(self, publications: list[Publication]) -> None:
         for publication in publications:
-            self._publish_patiently(publication)
+            try:
+                self._publish_patiently(publication)
+            finally:
+                self._end_leases(publication)
+
+    def _end_leases(self, publication: Publication) -> None:
+        if self._leases is not None and self._leases.any:
+            self._leases.end(draft.subject.key for draft in publication.artifacts)
 
     def _publish_patiently(self, publication: Publication) -> None:
         """Publish, again after a while where that may help; the one place where a failed publication ends."""
@@ -192,6 +215,7 @@ class _Sending:
         artifacts: tuple[Artifact, ...],
         blobs: dict[str, DraftBlob],
         keyring: Keyring,
+        token_of: Callable[[str], str | None],
         progress: Progress,
     ) -> None:
         self._store = store
@@ -199,6 +223,7 @@ class _Sending:
         self._artifacts = artifacts
         self._blobs = blobs
         self._keyring = keyring
+        self._token_of = token_of
         self._progress = progress
         self._done = 0
         self._total = len(blobs) + len(artifacts)
@@ -208,8 +233,16 @@ class _Sending:
         sent, blob_bytes = self._send_blobs()
         outcomes = {"created": 0, "reproduced": 0, "different": 0}
         untrusted: set[str] = set()
+        left = 0
         for artifact in self._artifacts:
-            published = self._store.put_artifact(artifact, self._deadline())
+            try:
+                lease = self._token_of(artifact.key)
+                published = self._store.put_artifact(artifact, self._deadline(), lease)
+            except (LeaseHeld, StaleLease) as error:
+                log.info("artifact %s isn't published: %s", artifact.key, error)
+                left += 1
+                self._step()
+                continue
             outcomes[published.outcome] += 1
             if published.outcome == "different":
                 what = published.comparison
@@ -217,13 +250,7 @@ class _Sending:
             if not self._keyring.trusts(published.signer):
                 untrusted.add(published.signer)
             self._step()
-        manifest, build = self._publication.manifest, self._publication.build
-        manifest_id = (
-            None if manifest is None else self._store.put_manifest(manifest.manifest, self._deadline()).id
-        )
-        self._step(manifest is not None)
-        build_key = None if build is None else self._store.put_build(build, self._deadline()).key
-        self._step(build is not None)
+        manifest_id, build_key = self._send_names(named_by_others=left > 0)
         return PublicationReport(
             blobs=len(self._blobs),
             blobs_sent=sent,
@@ -231,9 +258,26 @@ class _Sending:
             manifest=manifest_id,
             build=build_key,
             stored=True,
+            left=left,
             untrusted=tuple(sorted(untrusted)),
             **outcomes,
         )
+
+    def _send_names(self, *, named_by_others: bool) -> tuple[str | None, str | None]:
+        """Send the manifest and the build. Whoever compiles what they name sends them, too, once it is there;
+        where they can't be sent before, that is no fault.
+        """
+        manifest, build = self._publication.manifest, self._publication.build
+        try:
+            sent = None if manifest is None else self._store.put_manifest(manifest.manifest, self._deadline())
+            self._step(manifest is not None)
+            kept = None if build is None else self._store.put_build(build, self._deadline())
+            self._step(build is not None)
+        except ArtifactMissing:
+            if not named_by_others:
+                raise
+            return None, None
+        return None if sent is None else sent.id, None if kept is None else kept.key
 
     def _send_blobs(self) -> tuple[int, int]:
         missing = self._store.missing_blobs(self._blobs, self._deadline())

@@ -20,6 +20,7 @@ from msgspec import Struct
 from .contract.build import DEFAULT_NAMESPACE, Component, check_namespace
 from .contract.digest import is_digest
 from .contract.errors import BadSettings, Malformed
+from .contract.lease import LEASE_S_MAX
 from .trouble import warn_once
 
 PREFIX = "INDUCTORY_"
@@ -31,7 +32,7 @@ NO_HOME_CONFIG = Path("/etc/inductory")
 
 LAST_BUILD = "last"
 
-MissPolicy = Literal["compile", "error"]
+MissPolicy = Literal["compile", "wait", "error"]
 _UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
@@ -51,6 +52,12 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     store_deadline_s: float = 2.0
     """All that one start may lose to the store, over all its calls."""
     on_miss: MissPolicy = "compile"
+    """What becomes of a piece that nobody has published: compile it, wait while somebody else compiles it, or
+    raise an error."""
+    wait_deadline_s: float = 600.0
+    """Under `wait`, how long one graph waits for what others compile, before it is compiled here, too."""
+    lease_s: float = 30.0
+    """How long others wait for a process that compiles and isn't heard of any more."""
     publish: bool = True
     drain_s: float = 10.0
     """How long an exit waits for uploads at most."""
@@ -209,6 +216,13 @@ def _seconds(value: Any) -> float:
     return seconds
 
 
+def _lease_seconds(value: Any) -> float:
+    seconds = _seconds(value)
+    if not 1 <= seconds <= LEASE_S_MAX:
+        raise ValueError(f"a lease lasts between 1 and {LEASE_S_MAX:.0f} seconds")
+    return seconds
+
+
 def _bytes(value: Any) -> int:
     if isinstance(value, bool):
         raise TypeError("this is a number of bytes")
@@ -228,7 +242,7 @@ def _build(value: Any) -> str:
 
 def _miss_policy(value: Any) -> MissPolicy:
     if value not in get_args(MissPolicy):
-        raise ValueError("write compile or error")
+        raise ValueError("write compile, wait or error")
     policy: MissPolicy = value
     return policy
 
@@ -242,6 +256,8 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "cache_bytes_max": _bytes,
     "store_deadline_s": _seconds,
     "on_miss": _miss_policy,
+    "wait_deadline_s": _seconds,
+    "lease_s": _lease_seconds,
     "publish": _flag,
     "drain_s": _seconds,
     "config_dir": _path,

@@ -27,6 +27,7 @@ def shared_client(settings: Settings) -> Client:
         component="",
         model="",
         on_miss="compile",
+        wait_deadline_s=0.0,
         splitting_ops=(),
         build=None,
         reproducible=False,

@@ -20,6 +20,7 @@ from .contract.errors import (
     SizeMismatch,
     TooLarge,
 )
+from .contract.lease import LEASE_HEADER
 from .contract.wire import (
     BATCH_MAX,
     SIZE_HEADER,
@@ -32,12 +33,20 @@ from .contract.wire import (
     BuildStored,
     Events,
     EventsStored,
+    Heartbeat,
+    KeysAwaited,
+    Leased,
+    LeasesEnded,
+    LeasesReleased,
+    LeasesRenewed,
+    LeasesWanted,
     LookupPage,
     Manifest,
     ManifestStored,
     Published,
     Resolve,
     Resolved,
+    Standing,
     Stats,
     Status,
 )
@@ -113,9 +122,31 @@ class HttpStore:
     def resolve(self, message: Resolve, deadline: Deadline | None = None) -> Resolved:
         return self._ask("POST", "/v1/artifacts:resolve", Resolved, message, deadline)
 
-    def put_artifact(self, artifact: Artifact, deadline: Deadline | None = None) -> Published:
-        """Publish. Raises BlobMissing where its blobs weren't sent first."""
-        return self._ask("PUT", f"/v1/artifacts/{artifact.key}", Published, artifact, deadline)
+    def put_artifact(
+        self, artifact: Artifact, deadline: Deadline | None = None, lease: str | None = None
+    ) -> Published:
+        """Publish, under a lease if its token is told. Raises BlobMissing where its blobs weren't sent first,
+        LeaseHeld and StaleLease where somebody else is compiling the key.
+        """
+        headers = {} if lease is None else {LEASE_HEADER: lease}
+        path = f"/v1/artifacts/{artifact.key}"
+        return self._ask("PUT", path, Published, artifact, deadline, headers=headers)
+
+    def take_leases(self, wanted: LeasesWanted, deadline: Deadline | None = None) -> Leased:
+        """Ask for the right to compile keys."""
+        return self._ask("POST", "/v1/leases", Leased, wanted, deadline)
+
+    def renew_leases(self, heartbeat: Heartbeat, deadline: Deadline | None = None) -> LeasesRenewed:
+        """Say that leases are still needed."""
+        return self._ask("POST", "/v1/leases:renew", LeasesRenewed, heartbeat, deadline)
+
+    def release_leases(self, ended: LeasesEnded, deadline: Deadline | None = None) -> LeasesReleased:
+        """Give leases back."""
+        return self._ask("POST", "/v1/leases:release", LeasesReleased, ended, deadline)
+
+    def await_keys(self, asked: KeysAwaited, deadline: Deadline | None = None) -> Standing:
+        """Return how keys stand, once one of them isn't held any more or `wait_s` are over."""
+        return self._ask("POST", "/v1/leases:wait", Standing, asked, deadline)
 
     def get_artifact(self, key: str, deadline: Deadline | None = None) -> Artifact:
         """Return the artifact, unsigned for all we know: the keyring decides. Raises NotFound and
@@ -193,10 +224,11 @@ class HttpStore:
         message: Struct | None,
         deadline: Deadline | None,
         query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> T:
         """Ask within this store's namespace."""
         path = f"{path}?{urlencode({'namespace': self.namespace, **(query or {})})}"
-        return self._exchange.ask(method, path, answer_type, message, deadline)
+        return self._exchange.ask(method, path, answer_type, message, deadline, headers=headers)
 
 
 def _same(value: T, name: str, asked: str) -> T:

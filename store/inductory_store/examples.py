@@ -68,6 +68,8 @@ def examples() -> dict[type[Any], Any]:
             published=(artifact.key,),
             failed=(lease.FailedKey(key=digest_of(b"failed"), reason=_REASON, retry_in_s=42.0),),
         ),
+        lease.Heartbeat(leases=(lease.Lease(key=other, token=_TOKEN),), seconds=30),
+        lease.LeasesRenewed(keys=(other,)),
         lease.LeasesEnded(leases=(lease.LeaseEnd(key=other, token=_TOKEN, failure=_REASON),)),
         lease.LeasesReleased(released=1),
         lease.KeysAwaited(keys=(other,), wait_s=20),

@@ -63,6 +63,13 @@ def token_of(leased: lease.Leased) -> str:
     return granted.token
 
 
+def renew(talk: Talk, key: str, token: str, seconds: float = 60) -> tuple[str, ...]:
+    heartbeat = lease.Heartbeat(leases=(lease.Lease(key=key, token=token),), seconds=seconds)
+    answer = talk.http.post("/v1/leases:renew", content=wire.encode(heartbeat))
+    assert answer.status_code == 200, answer.text
+    return wire.decode(answer.content, lease.LeasesRenewed).keys
+
+
 def release(talk: Talk, key: str, token: str, failure: str | None = None) -> int:
     ended = lease.LeasesEnded(leases=(lease.LeaseEnd(key=key, token=token, failure=failure),))
     answer = talk.http.post("/v1/leases:release", content=wire.encode(ended))
@@ -97,12 +104,19 @@ def test_one_is_granted_and_the_other_is_told_for_how_long(talk: Talk) -> None:
     assert 0 < other.held[0].expires_in_s <= 60
 
 
-def test_the_holder_that_asks_again_has_it_for_longer(talk: Talk, catalog: Catalog) -> None:
+def test_a_heartbeat_makes_it_last_longer(talk: Talk) -> None:
     key = value().key
     token = token_of(lease_as(talk, "a", key, seconds=5))
     assert lease_as(talk, "b", key).held[0].expires_in_s <= 5
-    assert token_of(lease_as(talk, "a", key, seconds=500)) == token
+    assert renew(talk, key, token, seconds=500) == (key,)
     assert lease_as(talk, "b", key).held[0].expires_in_s > 400
+    assert renew(talk, key, "0" * 32, seconds=5) == (), "not by anybody else"
+    assert lease_as(talk, "b", key).held[0].expires_in_s > 400
+
+
+def test_asking_twice_is_asking_once(talk: Talk) -> None:
+    key = value().key
+    assert lease_as(talk, "a", key).granted == lease_as(talk, "a", key).granted
 
 
 def test_every_key_is_answered_once(talk: Talk) -> None:
@@ -150,7 +164,7 @@ def test_a_holder_that_was_frozen_is_fenced_off(talk: Talk, catalog: Catalog) ->
     assert new != old
     problem(talk.put_artifact(found, lease=old), 409, "stale_lease")
     assert talk.resolve(found.key).hits == ()
-    assert lease_as(talk, "frozen", found.key).held, "and doesn't get it back"
+    assert renew(talk, found.key, old) == (), "and doesn't get it back"
     assert release(talk, found.key, old) == 0
     assert talk.put_artifact(found, lease=new).status_code == 201
 
@@ -159,7 +173,8 @@ def test_a_lease_that_ran_out_and_nobody_took_is_still_good(talk: Talk, catalog:
     found = value()
     token = token_of(lease_as(talk, "slow", found.key))
     run_out(catalog, talk)
-    assert token_of(lease_as(talk, "slow", found.key)) == token
+    assert renew(talk, found.key, token) == (found.key,)
+    assert lease_as(talk, "next", found.key).held
     run_out(catalog, talk)
     assert talk.put_artifact(found, lease=token).status_code == 201
 

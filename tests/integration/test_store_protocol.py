@@ -169,6 +169,7 @@ def test_every_route_is_described(talk: Talk) -> None:
         "post /v1/blobs:missing",
         "post /v1/artifacts:resolve",
         "post /v1/leases",
+        "post /v1/leases:renew",
         "post /v1/leases:release",
         "post /v1/leases:wait",
         "get /v1/artifacts",

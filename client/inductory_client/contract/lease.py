@@ -1,8 +1,7 @@
 """Leases: who compiles a key, so that a fleet compiles it once.
 
-A lease is asked for before a compile and ends when the artifact is published, when it is given back, or when
-it runs out. Asking again for what one holds prolongs it: that is the heartbeat. Times are durations, never
-instants: clocks needn't agree.
+A lease is asked for before a compile, renewed by heartbeats, and ends when the artifact is published, when it
+is given back, or when it runs out. Times are durations, never instants: clocks needn't agree.
 """
 
 from __future__ import annotations
@@ -29,13 +28,13 @@ Keys = Annotated[tuple[Digest, ...], Meta(max_length=LEASES_MAX)]
 
 
 class LeasesWanted(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Asks for the right to compile, or for more time of it."""
+    """Asks for the right to compile."""
 
     holder: Holder
     """Who asks: one name a process, which no other has."""
     keys: Keys
     seconds: Annotated[float, Meta(ge=1, le=LEASE_S_MAX)]
-    """How long the leases are to last from now on, unless they are prolonged."""
+    """How long the leases are to last from now on, unless they are renewed."""
 
 
 class Lease(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -49,7 +48,7 @@ class HeldKey(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     key: Digest
     expires_in_s: float
-    """When it is free again unless its holder prolongs the lease."""
+    """When it is free again unless its holder renews the lease."""
 
 
 class FailedKey(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -68,6 +67,19 @@ class Leased(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     held: tuple[HeldKey, ...] = ()
     published: tuple[Digest, ...] = ()
     failed: tuple[FailedKey, ...] = ()
+
+
+class Heartbeat(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Says that leases are still needed."""
+
+    leases: Annotated[tuple[Lease, ...], Meta(max_length=LEASES_MAX)]
+    seconds: Annotated[float, Meta(ge=1, le=LEASE_S_MAX)]
+    """How long they are to last from now on, unless they are renewed again."""
+
+
+class LeasesRenewed(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    keys: tuple[Digest, ...]
+    """Those that are still the asker's. The others were published, or have passed to somebody else."""
 
 
 class LeaseEnd(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

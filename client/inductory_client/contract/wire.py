@@ -16,10 +16,12 @@ from .build import Build, Namespace
 from .digest import Digest
 from .errors import Malformed
 from .lease import (
+    Heartbeat,
     KeysAwaited,
     Leased,
     LeasesEnded,
     LeasesReleased,
+    LeasesRenewed,
     LeasesWanted,
     Standing,
 )
@@ -290,10 +292,12 @@ __all__ = [
     "EventKind",
     "Events",
     "EventsStored",
+    "Heartbeat",
     "KeysAwaited",
     "Leased",
     "LeasesEnded",
     "LeasesReleased",
+    "LeasesRenewed",
     "LeasesWanted",
     "LookupEntry",
     "LookupPage",

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import CodeType
 from typing import Any
@@ -38,6 +39,7 @@ from .readable import documents
 from .report import REPORTS_MAX, GraphReport, keep
 from .reproducible import PATCHES
 from .torch_stock import stock_compile
+from .turns import Turns
 from .unsupported import Unsupported
 from .wiring import wire
 
@@ -107,7 +109,7 @@ class Session:
             report.reason = "disabled by INDUCTORY_DISABLED"
             return stock_compile(module, inputs, patches)  # type: ignore[no-any-return]
         try:
-            with torch_private.kept_autocast():
+            with torch_private.kept_autocast(), self._leases_ended_on_failure(report):
                 return _Graph(self, report, patches, owner).callable(module, inputs)
         except PieceMissing:
             raise
@@ -123,6 +125,15 @@ class Session:
         report.outcome = "stock"
         self.record("fallback", reason=report.reason[:200])
         return stock_compile(module, inputs, patches)  # type: ignore[no-any-return]
+
+    @contextmanager
+    def _leases_ended_on_failure(self, report: GraphReport) -> Iterator[None]:
+        """Give up the leases of a graph that isn't published: this process lives on, and would renew them."""
+        try:
+            yield
+        except BaseException:
+            self.client.leases.end(report.keys)
+            raise
 
     def record(
         self, kind: EventKind, *, artifact: str | None = None, seconds: float = 0.0, reason: str = ""
@@ -150,17 +161,22 @@ class _Graph:
         pieces = self._known(graph)
         fetched = self._fetch(graph, pieces.keys())
         self._require(graph, pieces.keys() | fetched.keys())
-        pieces = self._load(graph, pieces, fetched)
-        self._require(graph, pieces.keys())
-        compiled = self._compile(graph, {k: p for k, p in graph.unique.items() if k not in pieces})
-        pieces |= {key: Loaded(result.call, result.guards) for key, result in compiled.items()}
+        loaded = self._load(graph, pieces, fetched)
+        self._require(graph, loaded.keys())
+        compiled: dict[str, Compiled] = {}
+        if loaded.keys() == pieces.keys() | fetched.keys():
+            compiled = self._take_turns(graph, loaded)
+        missing = {k: p for k, p in graph.unique.items() if k not in loaded and k not in compiled}
+        compiled |= self._compile(graph, missing)  # all that there is, where something couldn't be loaded
+        made = {key: Loaded(result.call, result.guards) for key, result in compiled.items()}
+        pieces = loaded | made
         dispatch = self._dispatch(graph, pieces)  # before the graph is taken over
         wired = wire(graph.split, {piece.part.name: pieces[piece.key].call for piece in graph.pieces})
         for key, piece in pieces.items():
             self.session.loaded.put(key, graph.device, piece)
         self.report.outcome = "compiled" if compiled else "loaded"
         if compiled or self.report.bytes_moved or dispatch is not None:
-            self._publish(graph, compiled, dispatch)
+            self._hand_over(lambda: self._publication(graph, compiled, dispatch))
         log.info("%s: %d pieces, %d compiled", self.report.name, len(pieces), len(compiled))
         return wired
 
@@ -184,9 +200,10 @@ class _Graph:
         if not wanted:
             return {}
         fetched = self.session.client.fetch(wanted, graph.target)
-        self.report.seconds |= {"fetch": fetched.seconds, "verify": fetched.verify_seconds}
-        self.report.hits = len(fetched.pieces)
-        self.report.bytes_moved = fetched.bytes_moved
+        self.report.took("fetch", fetched.seconds)
+        self.report.took("verify", fetched.verify_seconds)
+        self.report.hits += len(fetched.pieces)
+        self.report.bytes_moved += fetched.bytes_moved
         if fetched.error is not None:
             self.report.reason = str(fetched.error)
         for miss in fetched.misses:
@@ -226,6 +243,39 @@ class _Graph:
                 self.report.bytes_raw += sum(descriptor.size for descriptor in subject.loaded)
         return found
 
+    def _take_turns(self, graph: CapturedGraph, loaded: dict[str, Loaded]) -> dict[str, Compiled]:
+        """Compile what nobody else does, put what others published meanwhile into `loaded`, and return what
+        was compiled. Where that can't be loaded, nothing is left in `loaded`.
+        """
+        client, settings = self.session.client, self.session.settings
+        compiled: dict[str, Compiled] = {}
+
+        def compile_here(keys: Collection[str], others: bool) -> None:
+            made = self._compile(graph, {key: graph.unique[key] for key in keys})
+            compiled.update(made)
+            if others:
+                drafts = tuple(result.draft for result in made.values())
+                self._hand_over(lambda: Publication(artifacts=drafts))
+
+        def bring(keys: Collection[str]) -> Collection[str]:
+            found = self._fetch(graph, graph.unique.keys() - keys)
+            all_of_them = self._load(graph, loaded, found)
+            loaded.clear()
+            loaded.update(all_of_them)
+            return all_of_them.keys() & keys
+
+        missing = graph.unique.keys() - loaded.keys()
+        patience_s = settings.wait_deadline_s if settings.on_miss == "wait" else 0.0
+        turns = Turns(client.leases, compile_here=compile_here, bring=bring, patience_s=patience_s)
+        turns.take(missing)
+        if turns.waited_s:
+            self.report.took("wait", turns.waited_s)
+        for key in turns.waited:
+            self.session.record("waited", artifact=key)
+        for key in turns.impatient:
+            self.session.record("impatient", artifact=key)
+        return compiled
+
     def _compile(self, graph: CapturedGraph, missing: Mapping[str, Piece]) -> dict[str, Compiled]:
         if not missing:
             return {}
@@ -239,7 +289,7 @@ class _Graph:
                 raise Unsupported("the code that was compiled holds for other sizes than these")
             self.session.record("compile", artifact=key, seconds=result.seconds)
             self.report.bytes_raw += sum(item.size for item in result.draft.subject.loaded)
-        self.report.compiled = len(compiled)
+        self.report.compiled += len(compiled)
         return compiled
 
     def _dispatch(self, graph: CapturedGraph, pieces: Mapping[str, Loaded]) -> Draft | None:
@@ -255,13 +305,12 @@ class _Graph:
             log.debug("what went wrong", exc_info=True)
             return None
 
-    def _publish(
-        self, graph: CapturedGraph, compiled: Mapping[str, Compiled], dispatch: Draft | None
-    ) -> None:
+    def _hand_over(self, publication: Callable[[], Publication]) -> None:
         """Hand over what was compiled. The graph runs; a failure here mustn't cost it that."""
         try:
-            self.session.hand_over(self._publication(graph, compiled, dispatch))
+            self.session.hand_over(publication())
         except Exception as error:
+            self.session.client.leases.end(self.report.keys)
             warn_once("publish", "a compiled graph isn't published: %s: %s", type(error).__name__, error)
             log.debug("what went wrong", exc_info=True)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from inductory_client.contract.lease import FailedKey, HeldKey
-from sqlalchemy import Connection, case, delete, func, or_, select
+from sqlalchemy import Connection, case, delete, func, or_, select, update
 
 from .batches import among
 from .insert import insert_for
@@ -70,6 +70,20 @@ def grant(
     )
     granted = connection.execute(statement.returning(lease.c.key, lease.c.token))
     return {row.key: row.token for row in granted}
+
+
+def renew(connection: Connection, namespace: str, tokens: Mapping[str, str], expires_at: float) -> set[str]:
+    """Let leases last longer, by key and token, and return the keys of those that are there.
+
+    One that had run out and that nobody took is alive again.
+    """
+    renewed = set()
+    for key, token in sorted(tokens.items()):
+        of_key = (lease.c.namespace == namespace, lease.c.key == key, lease.c.token == token)
+        statement = update(lease).where(*of_key).values(expires_at=expires_at).returning(lease.c.key)
+        if connection.execute(statement).first() is not None:
+            renewed.add(key)
+    return renewed
 
 
 def held_keys(

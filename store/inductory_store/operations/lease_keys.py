@@ -6,12 +6,14 @@ import secrets
 
 from inductory_client.contract.errors import LeaseHeld, StaleLease
 from inductory_client.contract.lease import (
+    Heartbeat,
     HeldKey,
     KeysAwaited,
     Lease,
     Leased,
     LeasesEnded,
     LeasesReleased,
+    LeasesRenewed,
     LeasesWanted,
     Standing,
 )
@@ -27,6 +29,7 @@ from inductory_store.catalog.leases import (
     held_keys,
     locked_lease,
     note_failure,
+    renew,
 )
 from inductory_store.store import Store
 
@@ -38,7 +41,7 @@ RETRY_S_MAX = 3600.0
 def lease_keys(store: Store, namespace: str, wanted: LeasesWanted) -> Leased:
     """Grant what is neither published, nor held by another, nor failed just now.
 
-    Whoever holds a lease and asks again has it for longer, under the same token. Idempotent.
+    Idempotent: whoever asks again has what it had, for longer and under the same tokens.
     """
     keys = list(dict.fromkeys(wanted.keys))
     with store.catalog.write() as connection:
@@ -62,6 +65,15 @@ def lease_keys(store: Store, namespace: str, wanted: LeasesWanted) -> Leased:
         published=tuple(key for key in keys if key in published),
         failed=tuple(failed[key] for key in keys if key in failed),
     )
+
+
+def renew_leases(store: Store, namespace: str, heartbeat: Heartbeat) -> LeasesRenewed:
+    """Let leases last longer that are still the asker's. Idempotent."""
+    tokens = {each.key: each.token for each in heartbeat.leases}
+    with store.catalog.write() as connection:
+        expires_at = database_time(connection, store.clock) + heartbeat.seconds
+        renewed = renew(connection, namespace, tokens, expires_at)
+    return LeasesRenewed(keys=tuple(key for key in tokens if key in renewed))
 
 
 def release_leases(store: Store, namespace: str, ended: LeasesEnded) -> LeasesReleased:

@@ -32,6 +32,10 @@ class Day:
     misses: int
     effective_hits: int
     compiled: int
+    waited: int
+    """Pieces that somebody else compiled meanwhile."""
+    impatient: int
+    """Pieces that were compiled though somebody else had their lease."""
     refused: int
     fallbacks: int
     saved_seconds: float
@@ -79,6 +83,8 @@ def summed(sums: Sequence[tuple[int, str, int, float]]) -> Day:
         misses=kinds.get("miss", 0),
         effective_hits=kinds.get("load", 0),
         compiled=kinds.get("compile", 0),
+        waited=kinds.get("waited", 0),
+        impatient=kinds.get("impatient", 0),
         refused=kinds.get("refused", 0),
         fallbacks=kinds.get("fallback", 0),
         saved_seconds=sum(saved for _, _, _, saved in sums),

@@ -7,16 +7,18 @@ from functools import partial
 from fastapi import APIRouter, Request, Response
 from inductory_client.contract import wire
 from inductory_client.contract.lease import (
+    Heartbeat,
     KeysAwaited,
     Leased,
     LeasesEnded,
     LeasesReleased,
+    LeasesRenewed,
     LeasesWanted,
     Standing,
 )
 
 from inductory_store.operations.await_keys import Waiting
-from inductory_store.operations.lease_keys import lease_keys, release_leases
+from inductory_store.operations.lease_keys import lease_keys, release_leases, renew_leases
 
 from .answers import answer, pace_of, received, store_of
 from .body import read_whole
@@ -28,9 +30,16 @@ router = APIRouter(prefix="/v1", tags=["leases"], default_response_class=Respons
 
 @router.post("/leases", **takes(LeasesWanted), responses=gives(Leased))
 async def lease(request: Request, namespace: NamespaceQuery = DEFAULT_NAMESPACE) -> Response:
-    """Ask for the right to compile keys, or prolong it: the heartbeat is the same question again."""
+    """Ask for the right to compile keys."""
     operation = partial(lease_keys, store_of(request), check_namespace(namespace))
     return await received(request, LeasesWanted, operation)
+
+
+@router.post("/leases:renew", **takes(Heartbeat), responses=gives(LeasesRenewed))
+async def renew(request: Request, namespace: NamespaceQuery = DEFAULT_NAMESPACE) -> Response:
+    """Say that leases are still needed."""
+    operation = partial(renew_leases, store_of(request), check_namespace(namespace))
+    return await received(request, Heartbeat, operation)
 
 
 @router.post("/leases:release", **takes(LeasesEnded), responses=gives(LeasesReleased))
