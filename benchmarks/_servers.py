@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,18 +17,27 @@ _ANNOUNCEMENT = "inductory store: "
 
 
 @contextmanager
-def store(folder: Path) -> Iterator[str]:
+def store(folder: Path, *arguments: str) -> Iterator[str]:
     """Run an empty store that keeps its data in `folder`; yields its address."""
     folder.mkdir(parents=True)
+    options = ["-m", "inductory_store", "--port", "0", "--data-dir", str(folder / "data")]
+    with announced([*options, *arguments], folder / "log") as url:
+        yield url
+
+
+@contextmanager
+def announced(arguments: Sequence[str], log_path: Path) -> Iterator[str]:
+    """Run Python with these arguments, which says its address as a store does; yields that."""
     environ = {name: text for name, text in os.environ.items() if not name.startswith("INDUCTORY_")}
-    command = [sys.executable, "-m", "inductory_store", "--port", "0", "--data-dir", str(folder / "data")]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=log, text=True)
+    with log_path.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, *arguments], env=environ, stdout=subprocess.PIPE, stderr=log, text=True
+        )
     assert process.stdout is not None
     try:
         line = process.stdout.readline()
         if not line.startswith(_ANNOUNCEMENT):
-            raise RuntimeError(f"the store didn't start: {(folder / 'log').read_text()}")
+            raise RuntimeError(f"the server didn't start: {log_path.read_text()}")
         yield line.removeprefix(_ANNOUNCEMENT).strip()
     finally:
         process.terminate()

@@ -75,6 +75,7 @@ install_servers() {
     for name in "$@"; do
         case "$name" in
             redis) need_server redis-server redis-server ;;
+            wrk) need_server wrk wrk ;;
             *) fail "unknown server: $name" ;;
         esac
     done

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .blobs.store import BlobStore
 from .catalog.catalog import Catalog
+from .kept_answers import KeptAnswers
 from .settings import StoreSettings
 
 
@@ -20,3 +21,5 @@ class Store:
     blobs: BlobStore
     clock: Callable[[], float] = time.time
     """Seconds since the epoch."""
+    answers: KeptAnswers = field(default_factory=KeptAnswers)
+    """What many ask, and what stays right."""

@@ -126,6 +126,16 @@ def test_an_artifact_whose_bytes_are_lost_is_a_miss_until_published_again(
     assert talk.resolve(value.key).hits == (other,)
 
 
+def test_an_answer_that_is_kept_doesnt_outlive_what_it_promises(
+    store: StoreProcess, talk: Talk, small: bytes
+) -> None:
+    value = talk.publish(small)
+    assert talk.resolve(value.key).hits == talk.resolve(value.key).hits == (value,)
+    remove(path_of(store, small))
+    problem(talk.http.get(f"/v1/blobs/{digest_of(small)}"), 503, "storage_failed")
+    assert talk.resolve(value.key).hits == ()
+
+
 def test_a_bundle_breaks_off_or_leaves_out_but_never_lies(
     store: StoreProcess, talk: Talk, small: bytes
 ) -> None:

@@ -117,6 +117,7 @@ def _lost(store: Store, digest: str) -> StorageFailed:
     _log.error("blob %s was promised and isn't there", digest)
     with store.catalog.write() as connection:
         mark_damaged(connection, digest)
+    store.answers.forget()
     return StorageFailed(f"the bytes of blob {digest} were lost; publish it again")
 
 
@@ -124,4 +125,5 @@ def _damaged(store: Store, digest: str, error: InductoryError) -> StorageFailed:
     _log.error("blob %s is damaged at rest: %s", digest, error)
     with store.catalog.write() as connection:
         mark_damaged(connection, digest)
+    store.answers.forget()
     return StorageFailed(f"the bytes of blob {digest} are damaged; publish it again")

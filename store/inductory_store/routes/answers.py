@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
+from hashlib import sha256
 from typing import Any, TypeVar
 
 from anyio import CapacityLimiter
@@ -13,14 +14,11 @@ from starlette.concurrency import run_in_threadpool
 
 from inductory_store.store import Store
 
-from .body import content_length, read_whole
+from .body import SHORT_BYTES_MAX, content_length, read_whole
 from .pace import Pace
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-SHORT_BYTES_MAX = 256 << 10
-"""A message of up to so many bytes is received at any time; longer ones take turns."""
 
 
 def store_of(request: Request) -> Store:
@@ -54,6 +52,30 @@ async def received(
 
     async with _turn(request):
         return await run_in_threadpool(operated, await read_whole(request, pace_of(request)))
+
+
+async def kept_or_received(
+    request: Request,
+    namespace: str,
+    message_type: type[T],
+    operate: Callable[[T], R],
+    stays: Callable[[R], bool],
+) -> Response:
+    """As `received`, and answer from memory what was asked a moment ago, where its answer `stays` right."""
+    answers = store_of(request).answers
+
+    def operated(data: bytes) -> bytes:
+        changes = answers.changes
+        result = operate(wire.decode(data, message_type))
+        content = wire.encode(result)
+        if stays(result):
+            answers.keep(question, content, changes)
+        return content
+
+    async with _turn(request):
+        data = await read_whole(request, pace_of(request))
+        question = (message_type, namespace, sha256(data).digest())
+        return answer(answers.get(question) or await run_in_threadpool(operated, data))
 
 
 def pace_of(request: Request) -> Pace:

@@ -17,7 +17,7 @@ from inductory_store.operations.read_agreement import read_agreement
 from inductory_store.operations.read_artifact import read_artifact
 from inductory_store.operations.resolve import resolve
 
-from .answers import answer, received, store_of
+from .answers import answer, kept_or_received, received, store_of
 from .documented import gives, takes
 from .query import (
     DEFAULT_NAMESPACE,
@@ -40,7 +40,8 @@ Filter = Annotated[str | None, Query(max_length=400)]
 async def resolve_many(request: Request, namespace: NamespaceQuery = DEFAULT_NAMESPACE) -> Response:
     """Ask for many artifacts at once; small blobs travel along, and misses are explained."""
     operation = partial(resolve, store_of(request), check_namespace(namespace))
-    return await received(request, Resolve, operation)
+    # What isn't there may come at any moment; what is there stays.
+    return await kept_or_received(request, namespace, Resolve, operation, lambda found: not found.misses)
 
 
 @router.get("/artifacts", responses=gives(LookupPage))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 
-import anyio
 import anyio.from_thread
 from fastapi import Request
 from inductory_client.contract.errors import DeadlineExceeded, Malformed, TooLarge
@@ -15,11 +16,18 @@ from inductory_store.blobs.unpacking import CHUNK_BYTES
 
 from .pace import Pace
 
+SHORT_BYTES_MAX = 256 << 10
+"""A message of up to so many bytes is received at any time, and in one go; longer ones take turns."""
+
 
 async def read_whole(request: Request, pace: Pace) -> bytes:
     """Read the body of a message. Raises TooLarge, DeadlineExceeded for a slow sender, Malformed for half."""
-    if (content_length(request) or 0) > MESSAGE_BYTES_MAX:
+    length = content_length(request)
+    if length is not None and length > MESSAGE_BYTES_MAX:
         raise _too_large()
+    if length is not None and length <= SHORT_BYTES_MAX:
+        async with _patience(pace.idle_s, 0):
+            return await request.body()  # at once: most come with their headers, and are many
     parts: list[bytes] = []
     stream = request.stream()
     while (part := await _next(stream, pace)) is not None:
@@ -63,16 +71,24 @@ def whole_number(text: str | None, name: str) -> int | None:
 
 
 async def _next(stream: AsyncGenerator[bytes, None], pace: Pace) -> bytes | None:
-    began = anyio.current_time()
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    async with _patience(pace.patience_s, pace.received_bytes):
+        part = await anext(stream, None)
+    pace.arrived(len(part or b""), loop.time() - began)
+    return part
+
+
+@asynccontextmanager
+async def _patience(seconds: float, received_bytes: int) -> AsyncIterator[None]:
+    """Turn what may go wrong with a sender into ours."""
     try:
-        with anyio.fail_after(pace.patience_s):
-            part = await anext(stream, None)
+        async with asyncio.timeout(seconds):
+            yield
     except TimeoutError:
-        raise DeadlineExceeded(f"the body came too slowly: {pace.received_bytes} bytes so far") from None
+        raise DeadlineExceeded(f"the body came too slowly: {received_bytes} bytes so far") from None
     except ClientDisconnect:
         raise Malformed("the sender hung up in the middle of the body") from None
-    pace.arrived(len(part or b""), anyio.current_time() - began)
-    return part
 
 
 def _too_large() -> TooLarge:

@@ -1,0 +1,69 @@
+"""Answers that are right for a while, kept in this process: a hot model is asked for by every node."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+
+KEPT_S = 10.0
+"""How long another process of the store may go on answering from before something changed."""
+ANSWER_BYTES_MAX = 4 << 20
+BYTES_MAX = 64 << 20
+
+
+class KeptAnswers:
+    """The most recently used answers, by question. Safe for threads.
+
+    What is kept must stay harmless where it is outdated: clients check every byte that an answer names.
+    """
+
+    def __init__(self, bytes_max: int = BYTES_MAX, clock: Callable[[], float] = time.monotonic) -> None:
+        self._bytes_max = bytes_max
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[Hashable, tuple[float, bytes]] = OrderedDict()
+        self._bytes = 0
+        self._changes = 0
+
+    @property
+    def changes(self) -> int:
+        """How often all was forgotten; to be read before an answer is worked out, and told to `keep`."""
+        return self._changes
+
+    def get(self, question: Hashable) -> bytes | None:
+        with self._lock:
+            found = self._kept.get(question)
+            if found is None:
+                return None
+            if self._clock() >= found[0]:
+                self._drop(question)
+                return None
+            self._kept.move_to_end(question)
+            return found[1]
+
+    def keep(self, question: Hashable, answer: bytes, changes: int) -> None:
+        """Keep an answer, unless it is long, or was begun before something changed."""
+        if len(answer) > min(ANSWER_BYTES_MAX, self._bytes_max):
+            return
+        with self._lock:
+            if changes != self._changes:
+                return
+            self._drop(question)
+            self._kept[question] = (self._clock() + KEPT_S, answer)
+            self._bytes += len(answer)
+            while self._bytes > self._bytes_max:
+                self._drop(next(iter(self._kept)))
+
+    def forget(self) -> None:
+        """Forget everything: something that was promised isn't there."""
+        with self._lock:
+            self._changes += 1
+            self._kept.clear()
+            self._bytes = 0
+
+    def _drop(self, question: Hashable) -> None:
+        found = self._kept.pop(question, None)
+        if found is not None:
+            self._bytes -= len(found[1])
