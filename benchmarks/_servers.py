@@ -46,15 +46,48 @@ def announced(arguments: Sequence[str], log_path: Path) -> Iterator[str]:
 
 
 @contextmanager
+def nginx(folder: Path, files: Path) -> Iterator[str]:
+    """Run nginx with two workers, which serves the files of a folder; yields its address."""
+    program = shutil.which("nginx", path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin")))
+    if program is None:
+        raise RuntimeError("nginx is missing: scripts/setup.sh servers nginx")
+    folder.mkdir(parents=True)
+    port = _free_port()
+    (folder / "nginx.conf").write_text(_NGINX.format(folder=folder, files=files, port=port))
+    process = subprocess.Popen([program, "-p", str(folder), "-c", str(folder / "nginx.conf")])
+    try:
+        _wait_for(port, process)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+_NGINX = """
+daemon off;
+user root;
+worker_processes 2;
+pid {folder}/pid;
+error_log {folder}/error.log;
+events {{ worker_connections 4096; }}
+http {{
+    access_log off;
+    sendfile on;
+    tcp_nopush on;
+    default_type application/octet-stream;
+    server {{ listen 127.0.0.1:{port} backlog=4096; root {files}; }}
+}}
+"""
+
+
+@contextmanager
 def redis(folder: Path) -> Iterator[str]:
     """Run an empty Redis that writes nothing to disk; yields its URL."""
     program = shutil.which("redis-server")
     if program is None:
         raise RuntimeError("redis-server is missing: scripts/setup.sh servers redis")
     folder.mkdir(parents=True)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = _free_port()
     command = [program, "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no"]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([*command, "--dir", str(folder)], stdout=log, stderr=log)
@@ -64,6 +97,13 @@ def redis(folder: Path) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
 
 
 def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:

@@ -76,6 +76,7 @@ install_servers() {
         case "$name" in
             redis) need_server redis-server redis-server ;;
             wrk) need_server wrk wrk ;;
+            nginx) need_server nginx nginx-light ;;
             *) fail "unknown server: $name" ;;
         esac
     done

@@ -9,8 +9,10 @@ from collections.abc import Callable, Hashable
 
 KEPT_S = 10.0
 """How long another process of the store may go on answering from before something changed."""
-ANSWER_BYTES_MAX = 4 << 20
-BYTES_MAX = 64 << 20
+ANSWER_BYTES_MAX = 16 << 20
+"""The bundle of a model's start has some megabytes."""
+BYTES_MAX = 128 << 20
+_TURNS = 64
 
 
 class KeptAnswers:
@@ -26,6 +28,13 @@ class KeptAnswers:
         self._kept: OrderedDict[Hashable, tuple[float, bytes]] = OrderedDict()
         self._bytes = 0
         self._changes = 0
+        self._turns = tuple(threading.Lock() for _ in range(_TURNS))
+
+    def turn(self, question: Hashable) -> threading.Lock:
+        """Return a lock to hold while an answer is worked out that takes long: who else asks then waits, and
+        looks again.
+        """
+        return self._turns[hash(question) % _TURNS]
 
     @property
     def changes(self) -> int:
@@ -56,12 +65,12 @@ class KeptAnswers:
             while self._bytes > self._bytes_max:
                 self._drop(next(iter(self._kept)))
 
-    def forget(self) -> None:
-        """Forget everything: something that was promised isn't there."""
+    def forget(self, question: Hashable | None = None) -> None:
+        """Forget one answer, or everything: something that was promised isn't there."""
         with self._lock:
             self._changes += 1
-            self._kept.clear()
-            self._bytes = 0
+            for each in list(self._kept) if question is None else [question]:
+                self._drop(each)
 
     def _drop(self, question: Hashable) -> None:
         found = self._kept.pop(question, None)

@@ -17,6 +17,7 @@ from inductory_client.contract.blob import pack
 from inductory_client.contract.bundle import read_frames
 from inductory_client.contract.digest import digest_of
 from inductory_client.contract.errors import Corrupt
+from inductory_store.kept_answers import ANSWER_BYTES_MAX
 from store_messages import Talk, build, manifest, problem
 from store_process import StoreProcess
 
@@ -136,10 +137,23 @@ def test_an_answer_that_is_kept_doesnt_outlive_what_it_promises(
     assert talk.resolve(value.key).hits == ()
 
 
-def test_a_bundle_breaks_off_or_leaves_out_but_never_lies(
+def test_a_bundle_leaves_out_what_is_damaged(store: StoreProcess, talk: Talk, small: bytes) -> None:
+    values = [talk.publish(small, "small"), talk.publish(b"whole", "whole")]
+    captured = manifest(values)
+    talk.put_manifest(captured)
+    start = build([captured], talk.namespace)
+    talk.put_build(start)
+    flip(path_of(store, small))
+    for _ in range(2):
+        found = talk.http.get(f"/v1/builds/{start.key}/bundle").content
+        assert [data for _, data, _ in read_frames(io.BytesIO(found), 1 << 30)][1:] == [b"whole"]
+
+
+def test_a_bundle_that_is_too_long_for_memory_breaks_off_but_never_lies(
     store: StoreProcess, talk: Talk, small: bytes
 ) -> None:
-    values = [talk.publish(small, "small"), talk.publish(b"whole", "whole")]
+    large = random.Random(talk.namespace).randbytes(ANSWER_BYTES_MAX)
+    values = [talk.publish(small, "small"), talk.publish(large, "large")]
     captured = manifest(values)
     talk.put_manifest(captured)
     start = build([captured], talk.namespace)
@@ -152,7 +166,7 @@ def test_a_bundle_breaks_off_or_leaves_out_but_never_lies(
     with pytest.raises(Corrupt):
         list(read_frames(io.BytesIO(got), 1 << 30))
     again = talk.http.get(address).content
-    assert [data for _, data, _ in read_frames(io.BytesIO(again), 1 << 30)][1:] == [b"whole"]
+    assert [data for _, data, _ in read_frames(io.BytesIO(again), 1 << 30)][1:] == [large]
 
 
 def test_blobs_that_are_away_for_a_moment_are_not_lost(tmp_path: Path, small: bytes) -> None:

@@ -10,28 +10,57 @@ from inductory_client.contract.blob import pack
 from inductory_client.contract.bundle import INDEX_BYTES_MAX, MAGIC, BundleIndex, end_header, frame_header
 from inductory_client.contract.descriptor import Descriptor
 from inductory_client.contract.digest import digest_of
-from inductory_client.contract.errors import NotFound, TooLarge
+from inductory_client.contract.errors import NotFound, StorageFailed, TooLarge
 from inductory_client.contract.key import SCHEME
 
 from inductory_store.catalog.artifacts import artifact_records
+from inductory_store.catalog.blobs import ready_blobs
 from inductory_store.catalog.builds import read_build
 from inductory_store.catalog.manifests import manifests
+from inductory_store.kept_answers import ANSWER_BYTES_MAX
 from inductory_store.store import Store
 
 from .get_blob import read_packed
 
 
-def open_bundle(store: Store, namespace: str, key: str) -> Iterator[bytes]:
-    """Return the bundle of a build.
+def kept_bundle(store: Store, namespace: str, key: str) -> bytes | None:
+    """Return the bundle of a build that many ask for, from memory."""
+    return store.answers.get(bundle_question(namespace, key))
 
-    Raises NotFound and TooLarge now, and StorageFailed from the iterator for a damaged blob.
+
+def bundle_question(namespace: str, key: str) -> tuple[str, str, str]:
+    """Return under which name a build's bundle is kept in memory."""
+    return ("bundle", namespace, key)
+
+
+def open_bundle(store: Store, namespace: str, key: str) -> bytes | Iterator[bytes]:
+    """Return the bundle of a build: whole and kept in memory, or where it is long, as a stream.
+
+    Raises NotFound and TooLarge now, and for a damaged blob StorageFailed, which the iterator may, too.
     Artifacts whose bytes were lost are left out: whoever reads it compiles them.
     """
+    question = bundle_question(namespace, key)
+    with store.answers.turn(question):
+        kept = store.answers.get(question)
+        if kept is not None:
+            return kept
+        try:
+            return _whole_or_stream(store, namespace, key)
+        except StorageFailed:  # a blob was found damaged, and its promise taken back: without it, then
+            return _whole_or_stream(store, namespace, key)
+
+
+def _whole_or_stream(store: Store, namespace: str, key: str) -> bytes | Iterator[bytes]:
+    changes = store.answers.changes
     index = _index(store, namespace, key)
     data = wire.encode(index)
     if len(data) > INDEX_BYTES_MAX:
         raise TooLarge("the build is too large for a bundle; ask for its artifacts")
-    return _stream(store, index, data)
+    if len(data) + _packed_bytes(store, index) > ANSWER_BYTES_MAX:
+        return _stream(store, index, data)
+    whole = b"".join(_stream(store, index, data))
+    store.answers.keep(bundle_question(namespace, key), whole, changes)
+    return whole
 
 
 def _index(store: Store, namespace: str, key: str) -> BundleIndex:
@@ -54,6 +83,12 @@ def blobs_of(index: BundleIndex) -> tuple[Descriptor, ...]:
     loaded = [each for artifact in index.artifacts for each in artifact.subject.loaded]
     files = [each for manifest in index.manifests if manifest.scheme != SCHEME for each in manifest.files]
     return tuple({each.digest: each for each in (*loaded, *files)}.values())
+
+
+def _packed_bytes(store: Store, index: BundleIndex) -> int:
+    with store.catalog.read() as connection:
+        rows = ready_blobs(connection, {each.digest for each in blobs_of(index)})
+    return sum(row.packed_size for row in rows.values())
 
 
 def _stream(store: Store, index: BundleIndex, data: bytes) -> Iterator[bytes]:

@@ -13,6 +13,7 @@ from inductory_store.catalog.builds import add_build, add_entries, name_model, r
 from inductory_store.catalog.manifests import known_manifests
 from inductory_store.store import Store
 
+from .bundle import bundle_question
 from .promised import some_of
 
 ENTRIES_MAX = 10_000
@@ -40,6 +41,7 @@ def put_build(store: Store, namespace: str, key: str, value: Build) -> BuildStor
         if len(entries) + len(added) > ENTRIES_MAX:
             raise TooLarge(f"a build has at most {ENTRIES_MAX} entries")
         add_entries(connection, value, added, len(entries))
+    store.answers.forget(bundle_question(namespace, key))
     return BuildStored(key=key, created=created, entries=len(entries) + len(added))
 
 

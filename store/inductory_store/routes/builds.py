@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 from inductory_client.contract.wire import Build, BuildPage, BuildStored
 
-from inductory_store.operations.bundle import open_bundle
+from inductory_store.operations.bundle import kept_bundle, open_bundle
 from inductory_store.operations.parts_list import parts_list
 from inductory_store.operations.put_build import put_build
 from inductory_store.operations.read_build import list_builds, read_build
 from inductory_store.operations.read_document import read_document
 
 from .answers import answer, created, received, store_of
-from .documented import BUNDLE, TEXT, gives, takes
+from .documented import BUNDLE, BUNDLE_TYPE, TEXT, gives, takes
 from .query import (
     DEFAULT_NAMESPACE,
     CursorQuery,
@@ -73,10 +75,15 @@ def get(
 
 
 @router.get("/builds/{key}/bundle", responses=BUNDLE)
-def bundle(request: Request, key: str, namespace: NamespaceQuery = DEFAULT_NAMESPACE) -> Response:
+async def bundle(request: Request, key: str, namespace: NamespaceQuery = DEFAULT_NAMESPACE) -> Response:
     """Download everything that a build's start loads, in one stream."""
-    stream = open_bundle(store_of(request), check_namespace(namespace), digest_of_path(key))
-    return StreamingResponse(stream, media_type="application/vnd.inductory.bundle.v1")
+    store, namespace, key = store_of(request), check_namespace(namespace), digest_of_path(key)
+    found: bytes | Iterator[bytes] | None = kept_bundle(store, namespace, key)
+    if found is None:
+        found = await run_in_threadpool(open_bundle, store, namespace, key)
+    if isinstance(found, bytes):
+        return Response(found, media_type=BUNDLE_TYPE)
+    return StreamingResponse(found, media_type=BUNDLE_TYPE)
 
 
 @router.get("/builds/{key}/documents/{manifest}/{name:path}", responses=TEXT)

@@ -11,9 +11,8 @@ BLOB = None
 """Stands for a body of bytes."""
 
 TEXT: dict[int | str, dict[str, Any]] = {200: {"description": "The text", "content": {"text/plain": {}}}}
-BUNDLE: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The bundle", "content": {"application/vnd.inductory.bundle.v1": {}}}
-}
+BUNDLE_TYPE = "application/vnd.inductory.bundle.v1"
+BUNDLE: dict[int | str, dict[str, Any]] = {200: {"description": "The bundle", "content": {BUNDLE_TYPE: {}}}}
 
 
 def takes(message_type: type[Any] | None) -> dict[str, Any]:

@@ -1,0 +1,100 @@
+"""A thousand nodes start at once: a real build's bundle from a store, against the same bytes from nginx.
+
+    make bench-storm  -->  build/bench/storm.json
+
+Simulated nodes, one process on the same machine: each opens a connection, asks for the bundle of a real vLLM
+cache folder and reads all of it; one in ten checks every byte. The store has one process on SQLite and a
+folder; nginx serves the same bytes as a file to the same clients in the same run. Rounds alternate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import _servers
+from _harness import Goal, clean_environ, finish, json_of, progress
+
+ROUNDS = 5
+NODES = 1000
+DATA = "vllm-0.26-qwen3-1.7b-build-a.tar.xz"
+GOALS: dict[str, Goal] = {"storm_over_nginx": ("at_least", 0.5)}
+MEASURED = {
+    "storm_over_nginx": "starts a second from the store over those from nginx; medians",
+    "p50_s": "of one start, all of them begun at once",
+    "server_cpu_s": "of the store, a round; the clients' is client_cpu_s",
+    "bundle_bytes": "what each node receives",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data", type=Path, help=f"the folder with {DATA}")
+    parser.add_argument("--nodes", type=int, default=NODES)
+    chosen = parser.parse_args()
+    data = chosen.data or Path(__file__).resolve().parents[2] / "shared" / "data"
+    with tempfile.TemporaryDirectory(prefix="inductory-bench-") as name:
+        folder = Path(name)
+        with tarfile.open(data / DATA) as archive:
+            archive.extractall(folder / "tree", filter="data")
+        with _servers.store(folder / "store") as url:
+            bundle_url = f"{url}/v1/builds/{_pushed(folder, url)}/bundle?namespace=default"
+            with urlopen(bundle_url) as response:
+                bundle = response.read()
+            files = folder / "files"
+            files.mkdir()
+            (files / "bundle").write_bytes(bundle)
+            with _servers.nginx(folder / "nginx", files) as nginx_url:
+                urls = {"store": bundle_url, "nginx": f"{nginx_url}/bundle"}
+                runs = [_round(number, urls, chosen.nodes) for number in range(1, ROUNDS + 1)]
+    finish("storm", _figures(runs, len(bundle), chosen.nodes), GOALS, measured=MEASURED, runs=runs)
+
+
+def _pushed(folder: Path, url: str) -> str:
+    """Push the folder of a vLLM cache as its users do, and return the key of its build."""
+    (tree,) = (folder / "tree").rglob("torch_compile_cache")
+    environ = clean_environ(folder / "home", INDUCTORY_URL=url)
+    command = [sys.executable, "-m", "inductory_client.cli.main", "push", str(tree), "--json"]
+    pushed = json_of(command, environ)
+    key: str = pushed["build"]
+    return key
+
+
+def _round(number: int, urls: dict[str, str], nodes: int) -> dict[str, Any]:
+    clients = [sys.executable, str(Path(__file__).parent / "_storm_clients.py")]
+    found = {}
+    for name, url in urls.items():
+        found[name] = json_of([*clients, url, str(nodes)], os.environ)
+    rates = ", ".join(f"{name} {each['starts_per_s']:.0f}/s" for name, each in found.items())
+    progress(f"round {number} of {ROUNDS}: {rates}")
+    return found
+
+
+def _figures(runs: list[dict[str, Any]], size: int, nodes: int) -> dict[str, Any]:
+    def median(name: str, figure: str) -> float:
+        return round(float(statistics.median(run[name][figure] for run in runs)), 3)
+
+    store, nginx = median("store", "starts_per_s"), median("nginx", "starts_per_s")
+    return {
+        "storm_over_nginx": round(store / nginx, 4),
+        "starts_per_s": store,
+        "nginx_starts_per_s": nginx,
+        "p50_s": median("store", "p50_s"),
+        "p99_s": median("store", "p99_s"),
+        "nginx_p99_s": median("nginx", "p99_s"),
+        "client_cpu_s": median("store", "cpu_s"),
+        "bundle_bytes": size,
+        "nodes": nodes,
+        "rounds": len(runs),
+    }
+
+
+if __name__ == "__main__":
+    main()
