@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes a machine ready: `scripts/setup.sh` for the virtual environment, `scripts/setup.sh servers NAME...` for programs
-# that benchmarks start. Safe to repeat. As root on Debian, what is missing is installed; otherwise the
+# that tests and benchmarks start. Safe to repeat. As root on Debian, what is missing is installed; otherwise the
 # script says what to install and stops.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -75,6 +75,8 @@ install_servers() {
     for name in "$@"; do
         case "$name" in
             redis) need_server redis-server redis-server ;;
+            # Debian keeps its programs out of the PATH.
+            postgresql) PATH="$PATH:$(printf '%s:' /usr/lib/postgresql/*/bin)" need_server initdb postgresql ;;
             *) fail "unknown server: $name" ;;
         esac
     done
