@@ -53,17 +53,17 @@ class PostgresqlServer:
         self.process, self.port = self._first_start()
         with self._superuser() as connection:
             connection.execute(f"CREATE ROLE {USER} LOGIN PASSWORD '{self._password}'")
-            self._create(connection, TEMPLATE, "template1")
+            self._create(connection, TEMPLATE, "TEMPLATE template1")
         catalog = Catalog(self.url_of(TEMPLATE))
         upgrade(catalog.engine)
         catalog.close()
 
     @contextmanager
-    def database(self, *, migrated: bool = True) -> Iterator[str]:
+    def database(self, *, migrated: bool = True, options: str = "") -> Iterator[str]:
         """The URL of a new database, with the tables or without; it is dropped with the block."""
         name = f"test_{next(self._numbers)}"
         with self._superuser() as connection:
-            self._create(connection, name, TEMPLATE if migrated else "template1")
+            self._create(connection, name, options or f"TEMPLATE {TEMPLATE if migrated else 'template1'}")
         try:
             yield self.url_of(name)
         finally:
@@ -145,8 +145,8 @@ class PostgresqlServer:
             autocommit=True,
         )
 
-    def _create(self, connection: psycopg.Connection[tuple[object, ...]], name: str, template: str) -> None:
-        connection.execute(f"CREATE DATABASE {name} OWNER {USER} TEMPLATE {template}".encode())
+    def _create(self, connection: psycopg.Connection[tuple[object, ...]], name: str, options: str) -> None:
+        connection.execute(f"CREATE DATABASE {name} OWNER {USER} {options}".encode())
 
     def __enter__(self) -> Self:
         return self
