@@ -18,6 +18,7 @@ IDLE_SECONDS_MAX = 60
 
 _POSTGRESQL = {
     "application_name": "inductory-store",
+    "client_encoding": "utf8",
     "connect_timeout": CONNECT_SECONDS_MAX,
     # A server that vanished without a word is noticed within half a minute, not after the system's two hours.
     "keepalives_idle": 10,
