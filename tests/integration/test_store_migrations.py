@@ -10,12 +10,19 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from inductory_client.contract.blob import pack
 from inductory_client.contract.digest import digest_of
 from inductory_client.contract.errors import StorageFailed
 from inductory_store.blobs.memory import MemoryBlobs
 from inductory_store.catalog.catalog import Catalog
-from inductory_store.catalog.migrate import downgrade, is_current, migrations_folder, upgrade
+from inductory_store.catalog.migrate import (
+    alembic_config,
+    downgrade,
+    is_current,
+    migrations_folder,
+    upgrade,
+)
 from inductory_store.catalog.tables import metadata
 from inductory_store.operations.publish_artifact import publish_artifact
 from inductory_store.operations.put_blob import put_blob
@@ -64,7 +71,8 @@ def test_up_down_and_up_again(engine: Engine) -> None:
 
 def test_namespace_component_and_scheme_are_columns_from_the_start(engine: Engine) -> None:
     upgrade(engine, "0001")
-    columns = {name: {each["name"] for each in inspect(engine).get_columns(name)} for name in metadata.tables}
+    found = inspect(engine)
+    columns = {name: {each["name"] for each in found.get_columns(name)} for name in found.get_table_names()}
     for table in ("artifact", "manifest", "manifest_entry", "build", "build_entry", "event_minute"):
         assert "namespace" in columns[table]
     assert "scheme" in columns["artifact"] & columns["manifest"]
@@ -85,7 +93,7 @@ _ANEW = """
 import sqlalchemy as sa
 from alembic import op
 
-revision, down_revision, branch_labels, depends_on = "0002", "0001", None, None
+revision, down_revision, branch_labels, depends_on = "next", "{head}", None, None
 
 
 def upgrade():
@@ -116,8 +124,12 @@ def later(tmp_path: Path, extra: str) -> Path:
     """Migrations as they will be once one makes a table anew that others refer to."""
     folder = tmp_path / "later"
     shutil.copytree(migrations_folder(), folder)
-    (folder / "versions" / "0002_anew.py").write_text(_ANEW.format(extra=extra))
+    (folder / "versions" / "9999_next.py").write_text(_ANEW.format(head=head(), extra=extra))
     return folder
+
+
+def head() -> str:
+    return ScriptDirectory.from_config(alembic_config()).get_current_head() or ""
 
 
 def counts(engine: Engine) -> list[int]:
@@ -133,7 +145,7 @@ def test_a_table_that_others_refer_to_is_made_anew_with_its_rows(engine: Engine,
     folder = later(tmp_path, "SELECT 1")
     upgrade(engine, "head", folder)
     assert counts(engine) == [1, 1, 1, 1]
-    downgrade(engine, "0001", folder)
+    downgrade(engine, head(), folder)
     assert counts(engine) == [1, 1, 1, 1]
     if engine.dialect.name == "sqlite":
         with engine.connect() as connection:
