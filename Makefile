@@ -23,6 +23,7 @@ demo: $(READY) ## The main job: compile and publish a model, then load it all in
 	$(BIN)/python demo/main_job.py
 
 test: $(READY) ## Run all tests
+	@scripts/setup.sh servers postgresql
 	$(BIN)/python -m pytest $(ARGS)
 
 test-torch-%: ## Run the tests that meet torch with that version of it, in an environment of its own

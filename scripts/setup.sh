@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes a machine ready: `scripts/setup.sh` for the virtual environment, `scripts/setup.sh servers NAME...` for programs
-# that benchmarks start. Safe to repeat. As root on Debian, what is missing is installed; otherwise the
+# that tests and benchmarks start. Safe to repeat. As root on Debian, what is missing is installed; otherwise the
 # script says what to install and stops.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -77,6 +77,8 @@ install_servers() {
             redis) need_server redis-server redis-server ;;
             wrk) need_server wrk wrk ;;
             nginx) need_server nginx nginx-light ;;
+            # Debian keeps its programs out of the PATH.
+            postgresql) PATH="$PATH:$(printf '%s:' /usr/lib/postgresql/*/bin)" need_server initdb postgresql ;;
             *) fail "unknown server: $name" ;;
         esac
     done

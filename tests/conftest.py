@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from store_process import StoreProcess
+from postgresql_server import PostgresqlServer, programs
+from store_process import Database, StoreProcess
+
+CATALOGS = ["sqlite", "postgresql"]
 
 
 @pytest.fixture(scope="session")
@@ -13,3 +18,66 @@ def store_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a store process that all tests share: use your own namespace where you count things."""
     with StoreProcess(tmp_path_factory.mktemp("store")) as store:
         yield store.url
+
+
+@pytest.fixture(scope="session")
+def postgresql_bin() -> Path:
+    """The folder of PostgreSQL's programs; without them tests are skipped, and fail in CI."""
+    found = programs()
+    if found is None:
+        give_up = pytest.fail if "CI" in os.environ else pytest.skip
+        give_up("PostgreSQL is missing: scripts/setup.sh servers postgresql")
+    return found
+
+
+@pytest.fixture(scope="session")
+def postgresql(postgresql_bin: Path) -> Iterator[PostgresqlServer]:
+    """The run's PostgreSQL: take a database of your own."""
+    with PostgresqlServer(postgresql_bin) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgresql_store_url(
+    postgresql: PostgresqlServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """The same as `store_url`, with its catalog on PostgreSQL."""
+    with (
+        postgresql.database() as url,
+        StoreProcess(tmp_path_factory.mktemp("store"), {"INDUCTORY_STORE_DATABASE_URL": url}) as store,
+    ):
+        yield store.url
+
+
+@pytest.fixture(params=CATALOGS)
+def any_store_url(request: pytest.FixtureRequest) -> str:
+    """The address of a store that all tests share, on SQLite and on PostgreSQL."""
+    names = {"sqlite": "store_url", "postgresql": "postgresql_store_url"}
+    return str(request.getfixturevalue(names[request.param]))
+
+
+@pytest.fixture(params=CATALOGS)
+def database(request: pytest.FixtureRequest) -> Iterator[Database]:
+    """The catalog of a store of the test's own: SQLite in its data folder, and a database of PostgreSQL."""
+    yield from _database(request)
+
+
+@pytest.fixture(scope="module", params=CATALOGS)
+def module_database(request: pytest.FixtureRequest) -> Iterator[Database]:
+    """The same for a store that the tests of a module share."""
+    yield from _database(request)
+
+
+@pytest.fixture(params=CATALOGS)
+def new_database(request: pytest.FixtureRequest) -> Iterator[Database]:
+    """The same before any migration."""
+    yield from _database(request, migrated=False)
+
+
+def _database(request: pytest.FixtureRequest, *, migrated: bool = True) -> Iterator[Database]:
+    if request.param == "sqlite":
+        yield {}
+        return
+    server = request.getfixturevalue("postgresql")
+    with server.database(migrated=migrated) as url:
+        yield {"INDUCTORY_STORE_DATABASE_URL": url}

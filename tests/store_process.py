@@ -14,6 +14,9 @@ from typing import Self
 
 _ANNOUNCEMENT = "inductory store: "
 
+Database = dict[str, str]
+"""The settings of a store that say where its catalog is."""
+
 
 class StoreProcess:
     """`python -m inductory_store` on a free port; ends with the block."""

@@ -27,7 +27,7 @@ def create_app(settings: StoreSettings, blobs_at: BlobStore | None = None) -> Fa
 
     The app closes what it opened when it shuts down.
     """
-    catalog = Catalog(settings.catalog_url)
+    catalog = Catalog(settings.catalog_url, settings.database_connections_max)
     store = Store(settings, catalog, blobs_at or _disk(settings))
 
     @asynccontextmanager

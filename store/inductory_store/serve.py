@@ -55,7 +55,7 @@ def serve(settings: StoreSettings, announce: Callable[[str], None] = print_addre
 def migrate(settings: StoreSettings) -> bool:
     """Bring the catalog to this code's schema, and say whether it promises blobs.
 
-    Processes that share a data folder take turns.
+    Processes that share a data folder take turns; on PostgreSQL all that share the database do.
     """
     with _turn(settings.data_dir / "migrate.lock"):
         catalog = Catalog(settings.catalog_url)

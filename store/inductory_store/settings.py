@@ -17,6 +17,7 @@ PREFIX = "INDUCTORY_STORE_"
 CLIENTS = frozenset({"INDUCTORY_STORE_DEADLINE_S"})
 """Settings of clients that begin as ours do; a machine may run both."""
 _POSITIVE = (
+    "database_connections_max",
     "event_days",
     "uploads_max",
     "messages_max",
@@ -33,7 +34,9 @@ class StoreSettings:
 
     data_dir: Path = field(default_factory=lambda: Path("inductory-data"))
     database_url: str = ""
-    """An SQLAlchemy URL; empty for `catalog.sqlite3` in the data folder."""
+    """`postgresql://...` or `sqlite:///...`; empty for `catalog.sqlite3` in the data folder."""
+    database_connections_max: int = 16
+    """Connections to the catalog that are kept; who finds none free waits."""
     host: str = "127.0.0.1"
     port: int = 8765
     """0 takes a free port."""
@@ -117,6 +120,7 @@ def _names(text: str) -> tuple[str, ...]:
 
 _READERS: dict[str, Callable[[str], Any]] = {
     "data_dir": Path,
+    "database_connections_max": int,
     "port": int,
     "blob_bytes_max": int,
     "inline_bytes_total_max": int,

@@ -16,7 +16,7 @@ from inductory_client.contract.blob import pack
 from inductory_client.contract.digest import digest_of
 from inductory_store.blobs.disk import INCOMING_SECONDS_MAX, DiskBlobs
 from store_messages import Talk, artifact, build, descriptor, manifest, problem
-from store_process import StoreProcess
+from store_process import Database, StoreProcess
 
 DATA = bytes(range(256)) * 400
 DIGEST = digest_of(DATA)
@@ -37,7 +37,7 @@ class DyingBlobs(DiskBlobs):
         super().put(digest, size, packed)
         os.kill(os.getpid(), signal.SIGKILL)
 
-settings = StoreSettings(data_dir=Path(sys.argv[1]))
+settings = StoreSettings.load(data_dir=Path(sys.argv[1]))
 store = Store(settings, Catalog(settings.catalog_url), DyingBlobs(settings.data_dir))
 data = bytes(range(256)) * 400
 put_blob(store, {DIGEST!r}, len(data), [pack(data)], packed=True)
@@ -53,13 +53,13 @@ def missing(talk: Talk) -> tuple[str, ...]:
     return wire.decode(answer.content, wire.BlobsMissing).missing
 
 
-def test_killed_between_the_blob_and_its_row(tmp_path: Path) -> None:
-    with StoreProcess(tmp_path / "store"):
+def test_killed_between_the_blob_and_its_row(tmp_path: Path, database: Database) -> None:
+    with StoreProcess(tmp_path / "store", database):
         pass
     command = [sys.executable, "-c", DIES_BETWEEN_BLOB_AND_ROW, str(tmp_path / "store")]
-    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    assert subprocess.run(command, env=os.environ | database, check=False).returncode == -signal.SIGKILL
     assert blob_path(tmp_path / "store").exists()
-    with StoreProcess(tmp_path / "store") as store:
+    with StoreProcess(tmp_path / "store", database) as store:
         talk = Talk(store.url, "default")
         problem(talk.http.get(f"/v1/blobs/{DIGEST}"), 404, "not_found")
         assert missing(talk) == (DIGEST,)
@@ -112,10 +112,10 @@ def test_a_client_that_hangs_up_leaves_nothing(tmp_path: Path) -> None:
         talk.http.close()
 
 
-def test_killed_at_any_moment_every_name_has_its_bytes(tmp_path: Path) -> None:
+def test_killed_at_any_moment_every_name_has_its_bytes(tmp_path: Path, database: Database) -> None:
     """Publish whole builds, kill the process under them, and check all that it promises afterwards."""
     for _ in range(4):
-        with StoreProcess(tmp_path / "store") as store:
+        with StoreProcess(tmp_path / "store", database) as store:
             publisher = subprocess.Popen(
                 [sys.executable, "-c", PUBLISHES_UNTIL_THE_STORE_DIES, store.url, os.urandom(4).hex()],
                 stdout=subprocess.PIPE,
@@ -127,7 +127,7 @@ def test_killed_at_any_moment_every_name_has_its_bytes(tmp_path: Path) -> None:
             store.kill()
             publisher.stdout.close()
             publisher.wait()
-    with StoreProcess(tmp_path / "store") as store:
+    with StoreProcess(tmp_path / "store", database) as store:
         talk = Talk(store.url, "default")
         builds = wire.decode(talk.http.get("/v1/builds").content, wire.BuildPage).builds
         assert len(builds) >= 4
@@ -159,8 +159,8 @@ except (httpx.HTTPError, BrokenPipeError):
 """
 
 
-def test_two_store_processes_on_one_folder_agree(tmp_path: Path) -> None:
-    with StoreProcess(tmp_path / "store") as one, StoreProcess(tmp_path / "store") as two:
+def test_two_store_processes_on_one_folder_agree(tmp_path: Path, database: Database) -> None:
+    with StoreProcess(tmp_path / "store", database) as one, StoreProcess(tmp_path / "store", database) as two:
         talks = [Talk(one.url, "default"), Talk(two.url, "default")]
         outcomes = []
         for at in range(20):

@@ -19,15 +19,15 @@ from inductory_client.contract.digest import digest_of
 from inductory_client.contract.errors import Corrupt
 from inductory_store.kept_answers import ANSWER_BYTES_MAX
 from store_messages import Talk, build, manifest, problem
-from store_process import StoreProcess
+from store_process import Database, StoreProcess
 
 LARGE_BYTES = 12 << 20
 """Past what is verified before the first byte."""
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreProcess]:
-    with StoreProcess(tmp_path_factory.mktemp("damaged") / "store") as store:
+def store(tmp_path_factory: pytest.TempPathFactory, module_database: Database) -> Iterator[StoreProcess]:
+    with StoreProcess(tmp_path_factory.mktemp("damaged") / "store", module_database) as store:
         yield store
 
 

@@ -16,13 +16,13 @@ from inductory_client.contract.descriptor import NATIVE, PYTHON
 from inductory_client.contract.digest import digest_of
 from inductory_client.publication import DraftBlob, Publication
 from store_messages import Talk, artifact, descriptor, problem
-from store_process import StoreProcess
+from store_process import Database, StoreProcess
 
 
 @pytest.fixture(scope="module")
-def store_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def store_url(tmp_path_factory: pytest.TempPathFactory, module_database: Database) -> Iterator[str]:
     """A store of this module's own: the samples are sent by others too, who count what is sent."""
-    with StoreProcess(tmp_path_factory.mktemp("store") / "data") as store:
+    with StoreProcess(tmp_path_factory.mktemp("store") / "data", module_database) as store:
         yield store.url
 
 
@@ -85,8 +85,8 @@ def test_the_lookup_finds_what_builders_disagree_on(talk: Talk) -> None:
     assert (stats.artifacts, stats.agreed, stats.disagreed) == (2, 0, 1)
 
 
-def test_the_page_shows_what_differs(tmp_path: Path) -> None:
-    with StoreProcess(tmp_path / "store") as store:
+def test_the_page_shows_what_differs(tmp_path: Path, database: Database) -> None:
+    with StoreProcess(tmp_path / "store", database) as store:
         talk = Talk(store.url, "default")
         first = publish(talk, b"kernel", b"source")
         assert "disagree" not in talk.http.get("/").text

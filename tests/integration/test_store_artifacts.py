@@ -22,9 +22,9 @@ from store_process import StoreProcess
 
 
 @pytest.fixture
-def talk(store_url: str, request: pytest.FixtureRequest) -> Iterator[Talk]:
+def talk(any_store_url: str, request: pytest.FixtureRequest) -> Iterator[Talk]:
     """A namespace of its own for each test."""
-    talk = Talk(store_url, "artifacts-" + digest_of(request.node.name.encode())[:12])
+    talk = Talk(any_store_url, "artifacts-" + digest_of(request.node.name.encode())[:12])
     yield talk
     talk.http.close()
 

@@ -19,8 +19,8 @@ DATA = b"0123456789" * 1000
 
 
 @pytest.fixture
-def talk(store_url: str) -> Iterator[Talk]:
-    talk = Talk(store_url, "blobs")
+def talk(any_store_url: str) -> Iterator[Talk]:
+    talk = Talk(any_store_url, "blobs")
     yield talk
     talk.http.close()
 

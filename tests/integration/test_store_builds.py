@@ -18,9 +18,9 @@ from store_messages import Talk, artifact, build, descriptor, manifest, problem
 
 
 @pytest.fixture
-def talk(store_url: str, request: pytest.FixtureRequest) -> Iterator[Talk]:
+def talk(any_store_url: str, request: pytest.FixtureRequest) -> Iterator[Talk]:
     """A namespace of its own for each test."""
-    talk = Talk(store_url, "builds-" + digest_of(request.node.name.encode())[:12])
+    talk = Talk(any_store_url, "builds-" + digest_of(request.node.name.encode())[:12])
     yield talk
     talk.http.close()
 

@@ -12,7 +12,7 @@ from inductory_client.contract import wire
 from inductory_client.contract.descriptor import PYTHON
 from inductory_client.contract.manifest import BLUEPRINT
 from store_messages import Talk, build, descriptor, manifest, problem
-from store_process import StoreProcess
+from store_process import Database, StoreProcess
 
 VOID = {"meta", "link", "br", "rect"}
 
@@ -50,9 +50,9 @@ class Page(HTMLParser):
 
 
 @pytest.fixture
-def talk(tmp_path: Path) -> Iterator[Talk]:
+def talk(tmp_path: Path, database: Database) -> Iterator[Talk]:
     """A store of its own: the page is about all of it."""
-    with StoreProcess(tmp_path / "store") as store:
+    with StoreProcess(tmp_path / "store", database) as store:
         talk = Talk(store.url, "default")
         yield talk
         talk.http.close()

@@ -19,21 +19,22 @@ from inductory_store.catalog.tables import lease as lease_table
 from inductory_store.operations.lease_keys import RETRY_S, RETRY_S_MAX, retry_s
 from sqlalchemy import select, update
 from store_messages import Talk, artifact, descriptor, problem
-from store_process import StoreProcess
+from store_process import Database, StoreProcess
 
 DATA = b"what was compiled"
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreProcess]:
-    with StoreProcess(tmp_path_factory.mktemp("store") / "data") as process:
+def store(tmp_path_factory: pytest.TempPathFactory, module_database: Database) -> Iterator[StoreProcess]:
+    with StoreProcess(tmp_path_factory.mktemp("store") / "data", module_database) as process:
         yield process
 
 
 @pytest.fixture(scope="module")
-def catalog(store: StoreProcess) -> Iterator[Catalog]:
+def catalog(store: StoreProcess, module_database: Database) -> Iterator[Catalog]:
     """The catalog behind the store's back."""
-    catalog = Catalog(f"sqlite:///{store.data_dir / 'catalog.sqlite3'}")
+    url = module_database.get("INDUCTORY_STORE_DATABASE_URL")
+    catalog = Catalog(url or f"sqlite:///{store.data_dir / 'catalog.sqlite3'}")
     yield catalog
     catalog.close()
 

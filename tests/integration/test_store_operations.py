@@ -43,13 +43,14 @@ from inductory_store.store import Store
 from msgspec import structs
 from sqlalchemy import event
 from store_messages import TARGET, artifact, build, descriptor, manifest, sign
+from store_process import Database
 
 NOW = 1_800_000_000.0
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    settings = StoreSettings(data_dir=tmp_path)
+def store(tmp_path: Path, database: Database) -> Iterator[Store]:
+    settings = StoreSettings.load(database, data_dir=tmp_path)
     catalog = Catalog(settings.catalog_url)
     upgrade(catalog.engine)
     yield Store(settings, catalog, MemoryBlobs(), clock=lambda: NOW)
@@ -270,6 +271,7 @@ def plans(store: Store, filters: Filters, after: Place | None) -> str:
         return "\n".join(row[3] for row in rows)
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("model", [None, "a model"])
 def test_a_page_of_the_lookup_is_read_along_an_index(store: Store, model: str | None) -> None:
     """A page must cost the same wherever it is: no table is scanned, and no more than a page is sorted."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from inductory_client.contract.errors import BadSettings
 from inductory_store.catalog.catalog import Catalog
+from inductory_store.catalog.migrate import address_of
 from inductory_store.settings import StoreSettings
 
 
@@ -42,6 +43,7 @@ def test_the_environment_and_what_wins_over_it() -> None:
         ({"INDUCTORY_STORE_BLOB_BYTES_MAX": "0"}, "blob_bytes_max must be"),
         ({"INDUCTORY_STORE_SIGNERS": "alice"}, "'alice' is not a signer"),
         ({"INDUCTORY_STORE_EVENT_DAYS": "0"}, "event_days must be"),
+        ({"INDUCTORY_STORE_DATABASE_CONNECTIONS_MAX": "0"}, "database_connections_max must be"),
         ({"INDUCTORY_STORE_BODY_IDLE_S": "nan"}, "body_idle_s must be"),
         ({"INDUCTORY_STORE_BODY_IDLE_S": "inf"}, "body_idle_s must be"),
         ({"INDUCTORY_STORE_BODY_BYTES_PER_S_MIN": "0"}, "body_bytes_per_s_min must be"),
@@ -58,7 +60,26 @@ def test_an_unknown_override_is_refused() -> None:
         StoreSettings.load({}, ports=1)
 
 
-@pytest.mark.parametrize("url", ["nonsense", "nosuchdatabase://x/y"])
+@pytest.mark.parametrize(
+    "url",
+    ["nonsense", "nosuchdatabase://x:secret@y/z", "mysql://x:secret@y/z", "postgresql+asyncpg://x:secret@y"],
+)
 def test_a_database_that_cannot_be_is_refused_without_its_password(url: str) -> None:
-    with pytest.raises(BadSettings, match="database_url"):
+    with pytest.raises(BadSettings, match="database_url") as refused:
         Catalog(url)
+    assert "secret" not in refused.value.message
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgresql+psycopg"])
+def test_postgresql_is_reached_by_psycopg_3(scheme: str) -> None:
+    catalog = Catalog(f"{scheme}://store:secret@db.example/inductory?application_name=mine", 3)
+    assert (catalog.engine.url.drivername, catalog.engine.driver) == ("postgresql+psycopg", "psycopg")
+    assert "secret" not in address_of(catalog.engine)
+    catalog.close()
+
+
+@pytest.mark.parametrize("name", ["password", "sslpassword"])
+def test_a_password_among_an_addresss_parameters_is_not_told(name: str) -> None:
+    catalog = Catalog(f"postgresql://db.example/inductory?{name}=secret")
+    assert address_of(catalog.engine) == "postgresql+psycopg://db.example/inductory"
+    catalog.close()

@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, Connection, Select, delete, func, select, 
 from .batches import among
 from .blobs import READY
 from .insert import insert_all, insert_first, insert_or_replace
+from .order import in_order
 from .tables import artifact, artifact_blob, blob
 from .targets import add_target
 
@@ -87,6 +88,16 @@ def kept_artifact(connection: Connection, namespace: str, key: str) -> KeptArtif
     return None if row is None else KeptArtifact(*row)
 
 
+def hold_artifact(connection: Connection, namespace: str, key: str) -> bool:
+    """Say whether a key is published, whole or not, and keep other writers from it for this transaction.
+
+    What is decided by the artifact is read after this: a statement that waits for a row still sees all else
+    as it was when it began to wait.
+    """
+    query = select(artifact.c.key).where(artifact.c.namespace == namespace, artifact.c.key == key)
+    return connection.scalar(query.with_for_update(key_share=True)) is not None
+
+
 def nearest_candidates(
     connection: Connection, namespace: str, graph_digests: Collection[str]
 ) -> dict[str, list[Candidate]]:
@@ -126,8 +137,9 @@ def replace_artifact(connection: Connection, namespace: str, value: Artifact, no
 
 def mark_used(connection: Connection, namespace: str, keys: Select[tuple[str]]) -> None:
     """Note of the artifacts with these keys that a manifest or a build names them."""
-    unused = (artifact.c.namespace == namespace, ~artifact.c.used, artifact.c.key.in_(keys))
-    connection.execute(update(artifact).where(*unused).values(used=True))
+    of_namespace = artifact.c.namespace == namespace
+    unused = in_order(artifact.c.key, where=of_namespace & ~artifact.c.used & artifact.c.key.in_(keys))
+    connection.execute(update(artifact).where(of_namespace, artifact.c.key.in_(unused)).values(used=True))
 
 
 def payload_of(descriptors: Sequence[Descriptor]) -> Descriptor:

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, func, select, tuple_, update
 
 from .artifacts import mark_used
 from .insert import insert_all, insert_first
+from .order import in_order
 from .tables import build, build_entry, manifest, manifest_entry
 from .targets import add_target
 
@@ -100,8 +101,9 @@ def add_entries(connection: Connection, value: Build, entries: tuple[BuildEntry,
     of_build = (build_entry.c.namespace == value.namespace, build_entry.c.build == value.key)
     named = select(build_entry.c.manifest).where(*of_build)
     mark_used(connection, value.namespace, select(build_entry.c.dispatch).where(*of_build))
-    unbuilt = (manifest.c.namespace == value.namespace, ~manifest.c.built, manifest.c.id.in_(named))
-    connection.execute(update(manifest).where(*unbuilt).values(built=True))
+    of_namespace = manifest.c.namespace == value.namespace
+    unbuilt = in_order(manifest.c.id, where=of_namespace & ~manifest.c.built & manifest.c.id.in_(named))
+    connection.execute(update(manifest).where(of_namespace, manifest.c.id.in_(unbuilt)).values(built=True))
 
 
 def list_builds(

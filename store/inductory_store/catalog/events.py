@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, delete, func, select, tuple_
 
 from .insert import insert_or_add
+from .order import free_ones
 from .tables import artifact, event_minute
 
 
@@ -35,13 +36,16 @@ def compile_seconds(connection: Connection, namespace: str, keys: Collection[str
 
 def add_minutes(connection: Connection, minutes: Sequence[Minute]) -> None:
     """Add to the sums of these minutes."""
-    rows = [asdict(minute) for minute in minutes]
+    # In the order of their keys, as in `order.py`: another store may add to the same minutes.
+    rows = [asdict(minute) for minute in sorted(minutes, key=lambda each: (each.minute, each.kind))]
     insert_or_add(connection, event_minute, rows, ("count", "seconds", "saved_seconds"))
 
 
 def forget_before(connection: Connection, minute: int) -> None:
-    """Remove the minutes before `minute`."""
-    connection.execute(delete(event_minute).where(event_minute.c.minute < minute))
+    """Remove the minutes before `minute`; those that another store is at work on go another time."""
+    key = tuple(event_minute.primary_key)
+    old = free_ones(*key, where=event_minute.c.minute < minute)
+    connection.execute(delete(event_minute).where(tuple_(*key).in_(old)))
 
 
 def sums_since(connection: Connection, minute: int, step: int) -> list[tuple[int, str, int, float]]:

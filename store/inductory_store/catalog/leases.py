@@ -6,10 +6,11 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from inductory_client.contract.lease import FailedKey, HeldKey
-from sqlalchemy import Connection, case, delete, func, or_, select, update
+from sqlalchemy import Connection, case, delete, func, or_, select, tuple_, update
 
 from .batches import among
 from .insert import insert_for
+from .order import free_ones
 from .tables import compile_failure, lease
 
 FORGET_AFTER_S = 86_400.0
@@ -158,7 +159,8 @@ def failed_keys(
 
 
 def forget_old(connection: Connection, now: float) -> None:
-    """Remove what nobody has asked about for long."""
+    """Remove what nobody has asked about for long; what another store is at work on goes another time."""
     before = now - FORGET_AFTER_S
-    connection.execute(delete(lease).where(lease.c.expires_at < before))
-    connection.execute(delete(compile_failure).where(compile_failure.c.retry_at < before))
+    for table, column in ((lease, lease.c.expires_at), (compile_failure, compile_failure.c.retry_at)):
+        key = tuple(table.primary_key)
+        connection.execute(delete(table).where(tuple_(*key).in_(free_ones(*key, where=column < before))))

@@ -12,9 +12,18 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from inductory_client.contract.errors import BadSettings, StorageFailed, StorageFull
+from inductory_client.contract.errors import BadSettings, StorageFailed
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
+
+from .engine import BUSY_SECONDS_MAX
+from .faults import driver_code, fault_of
+
+TURN_SECONDS_MAX = 600
+"""Longest wait for another store that migrates the same PostgreSQL database."""
+
+_TURN = int.from_bytes(b"inductor")
+"""Names the lock, which PostgreSQL knows by a number of 64 bits."""
 
 _log = logging.getLogger(__name__)
 
@@ -28,7 +37,7 @@ def migrations_folder() -> Path:
 def address_of(engine: Engine) -> str:
     """Return where a catalog is, for people: a file, or an address without its password."""
     file = engine.url.database if engine.dialect.name == "sqlite" else None
-    return file or engine.url.render_as_string()
+    return file or engine.url.difference_update_query(["password", "sslpassword"]).render_as_string()
 
 
 def alembic_config(folder: Path | None = None) -> Config:
@@ -40,12 +49,14 @@ def alembic_config(folder: Path | None = None) -> Config:
 
 
 def upgrade(engine: Engine, revision: str = "head", folder: Path | None = None) -> None:
-    """Apply the migrations of `folder` up to `revision`, all or none. Idempotent; one process at a time.
+    """Apply the migrations of `folder` up to `revision`, all or none. Idempotent.
 
-    Raises BadSettings for what isn't a catalog, or is a newer version's; StorageFull and StorageFailed.
+    Stores on one PostgreSQL database take turns here; on SQLite whoever calls sees to that. Raises
+    BadSettings for what isn't a catalog, or is a newer version's; StorageFull and StorageFailed.
     """
     config = alembic_config(folder)
     with _named_faults(engine), migrating(engine) as connection:
+        _check_encoding(connection, address_of(engine))
         _check_known(connection, ScriptDirectory.from_config(config), address_of(engine))
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
@@ -74,6 +85,8 @@ def migrating(engine: Engine) -> Iterator[Connection]:
             if sqlite:
                 driver.execute("PRAGMA foreign_keys=OFF")  # type: ignore[union-attr]
             with connection.begin():
+                if not sqlite:
+                    _take_turn(connection)
                 yield connection
                 if sqlite and connection.exec_driver_sql("PRAGMA foreign_key_check").first() is not None:
                     raise StorageFailed("a migration would have left rows that refer to nothing")
@@ -83,14 +96,40 @@ def migrating(engine: Engine) -> Iterator[Connection]:
 
 
 def is_current(connection: Connection) -> bool:
-    """Whether all migrations that this code knows are applied."""
-    head = ScriptDirectory.from_config(alembic_config()).get_current_head()
-    return MigrationContext.configure(connection).get_current_revision() == head
+    """Whether all migrations that this code knows are applied.
+
+    A revision that it doesn't know is a newer version's, which has applied them: its migrations leave a store
+    that was running before at work.
+    """
+    scripts = ScriptDirectory.from_config(alembic_config())
+    there = MigrationContext.configure(connection).get_current_revision()
+    return there == scripts.get_current_head() or (there is not None and there not in _known(scripts))
+
+
+def _take_turn(connection: Connection) -> None:
+    """Wait until no other store migrates this database; the turn ends with the transaction."""
+    connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{TURN_SECONDS_MAX}s'")
+    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_TURN})")
+    # A migration that waits for a table holds up all who come after it: it gives up sooner.
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{BUSY_SECONDS_MAX}s'")
+
+
+def _check_encoding(connection: Connection, address: str) -> None:
+    if connection.dialect.name != "postgresql":
+        return
+    encoding = connection.exec_driver_sql("SHOW server_encoding").scalar()
+    if encoding != "UTF8":
+        raise BadSettings(f"the database {address} has the encoding {encoding}; the catalog takes UTF8")
+
+
+def _known(scripts: ScriptDirectory) -> set[str]:
+    return {each.revision for each in scripts.walk_revisions()}
 
 
 def _check_known(connection: Connection, scripts: ScriptDirectory, address: str) -> None:
     there = MigrationContext.configure(connection).get_current_revision()
-    if there is not None and there not in {each.revision for each in scripts.walk_revisions()}:
+    if there is not None and there not in _known(scripts):
         raise BadSettings(
             f"the catalog {address} has the schema {there}, which this version of Inductory doesn't know; "
             "run the version that made it, or a newer one"
@@ -104,10 +143,7 @@ def _named_faults(engine: Engine) -> Iterator[None]:
         yield
     except (SQLAlchemyError, sqlite3.Error) as error:
         _log.error("the catalog failed: %s", error)
-        cause = getattr(error, "orig", None) or error
-        name, address = getattr(cause, "sqlite_errorname", ""), address_of(engine)
-        if name == "SQLITE_FULL":
-            raise StorageFull from error
-        if name == "SQLITE_NOTADB":
+        address = address_of(engine)
+        if driver_code(error) == "SQLITE_NOTADB":
             raise BadSettings(f"the catalog {address} isn't an SQLite database") from error
-        raise StorageFailed(f"the catalog {address} can't be opened or migrated") from error
+        raise fault_of(error, f"the catalog {address} can't be opened or migrated") from error

@@ -22,9 +22,7 @@ def check_health(store: Store) -> Status:
 def _check_database(store: Store) -> None:
     with store.catalog.read() as connection:
         if not is_current(connection):
-            raise InductoryError(
-                "its schema is older or newer than this store's; start one `inductory serve`"
-            )
+            raise InductoryError("its schema is older than this store's; start one `inductory serve`")
 
 
 def _checked(check: Callable[[], None]) -> str:

@@ -12,7 +12,7 @@ from inductory_client.contract.wire import Published
 from inductory_store.catalog.artifacts import (
     add_artifact,
     artifact_records,
-    known_artifacts,
+    hold_artifact,
     replace_artifact,
 )
 from inductory_store.catalog.leases import forget_key
@@ -41,17 +41,20 @@ def publish_artifact(
         raise UntrustedSigner(f"this store doesn't take artifacts that {signer} signed")
     with store.catalog.write() as connection:
         check_blobs(connection, value.subject.descriptors)
-        there = artifact_records(connection, namespace, [key], bytes_max=wire.MESSAGE_BYTES_MAX).get(key)
-        if there is None:
+        if not hold_artifact(connection, namespace, key):
+            check_lease(connection, store, namespace, key, lease)
+            if add_artifact(connection, namespace, value, store.clock()):
+                forget_key(connection, namespace, key)
+                return Published(key=key, outcome="created", signer=signer)
+            # Another store was first, between the two statements: what it kept is held from here on.
+            hold_artifact(connection, namespace, key)
+        first = artifact_records(connection, namespace, [key], bytes_max=wire.MESSAGE_BYTES_MAX).get(key)
+        if first is None:
             check_lease(connection, store, namespace, key, lease)
             forget_key(connection, namespace, key)
-        if there is None and known_artifacts(connection, namespace, [key]):
             replace_artifact(connection, namespace, value, store.clock())
             forget_repeats(connection, namespace, key)
             return Published(key=key, outcome="created", signer=signer)
-        if there is None and add_artifact(connection, namespace, value, store.clock()):
-            return Published(key=key, outcome="created", signer=signer)
-        first = there or artifact_records(connection, namespace, [key], bytes_max=wire.MESSAGE_BYTES_MAX)[key]
         kept = wire.decode(first, Artifact)
         comparison = compare(kept.subject, value.subject)
         if first != wire.encode(value):

@@ -1,0 +1,33 @@
+"""The code of a released version, as it was, to be run beside today's."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import tarfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+VERSION, COMMIT = "v0.1.0", "cc3e71deaab1b5c9327fc51dafa65be931206165"
+"""The last release. A copy without tags may still have the commit."""
+
+FOLDERS = ("client", "store", "migrations")
+
+
+def unpack_release(folder: Path) -> dict[str, str]:
+    """Put the release's code into `folder`, and return the environment in which Python imports it.
+
+    Raises LookupError where this copy of the repository has neither the tag nor the commit.
+    """
+    for name in (VERSION, COMMIT):
+        archive = subprocess.run(
+            ["git", "archive", "--format=tar", name, *FOLDERS], cwd=ROOT, capture_output=True, check=False
+        )
+        if archive.returncode == 0:
+            with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
+                files.extractall(folder, filter="data")
+            paths = [str(folder / name) for name in ("client", "store")]
+            return {"PYTHONPATH": os.pathsep.join(paths)}
+    raise LookupError(f"{VERSION} isn't here; fetch it: git fetch --depth 1 origin tag {VERSION}")
