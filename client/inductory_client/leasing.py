@@ -120,25 +120,26 @@ class Leases:
             log.debug("leases run out by themselves, and aren't given back: %s", error)
 
     def wait(self, keys: Collection[str], until: float) -> Standing | None:
-        """Wait until one of `keys` isn't held by others any more; None past `until`, by this process's clock,
-        and where the store stays away. Never raises.
+        """Wait until one of `keys` isn't held by others any more, or of the first LEASES_MAX; None past
+        `until`, by this process's clock, and where the store stays away. Never raises.
         """
         if self._store is None:
             return None
+        first = tuple(sorted(keys)[:LEASES_MAX])
         away_since: float | None = None
         while (left := until - self._clock()) > 0:
-            asked = KeysAwaited(keys=tuple(sorted(keys)), wait_s=min(left, WAIT_S_MAX))
+            asked = KeysAwaited(keys=first, wait_s=min(left, WAIT_S_MAX))
             try:
                 found = self._store.await_keys(asked, Deadline(asked.wait_s + CALL_S))
             except InductoryError as error:
-                away_since = away_since or self._clock()
+                away_since = self._clock() if away_since is None else away_since
                 if not error.retryable or self._clock() - away_since > UNREACHABLE_S_MAX:
                     warn_once(f"wait:{error.code}", "who compiles what isn't known any more: %s", error)
                     return None
                 self._ended.wait(min(_PAUSE_S, left))
                 continue
             away_since = None
-            if len(found.held) < len(keys):
+            if len(found.held) < len(first):
                 return found
         return None
 

@@ -23,6 +23,8 @@ class OtherProcess:
     publishes_at: float = float("inf")
     dies_at: float = float("inf")
     failed: dict[str, str] = field(default_factory=dict)
+    away: bool = False
+    """Whether nobody says any more how keys stand."""
     published: set[str] = field(default_factory=set)
     ended: dict[str, str | None] = field(default_factory=dict)
 
@@ -38,8 +40,11 @@ class OtherProcess:
     def end(self, keys: Collection[str], failure: str | None = None) -> None:
         self.ended |= dict.fromkeys(keys, failure)
 
-    def wait(self, keys: Collection[str], until: float) -> None:
+    def wait(self, keys: Collection[str], until: float) -> object:
+        if self.away:
+            return None
         self.clock.now = min(until, self.publishes_at, self.dies_at)
+        return None if self.clock.now == until else "something changed"
 
     def _pass(self) -> None:
         if self.clock.now >= self.publishes_at:
@@ -110,6 +115,13 @@ def test_who_runs_out_of_patience_compiles(clock: FakeClock) -> None:
     assert here.compiled == [({"a"}, True), ({"b"}, False)]
     assert turns.impatient == {"b"}
     assert turns.waited_s == 30
+
+
+def test_when_the_store_is_gone_nobody_waits_for_it(clock: FakeClock) -> None:
+    here = Here(OtherProcess(clock, holds={"b"}, away=True))
+    turns = here.take("b")
+    assert here.compiled == [({"b"}, False)]
+    assert turns.impatient == {"b"}
 
 
 def test_without_patience_nobody_waits(clock: FakeClock) -> None:

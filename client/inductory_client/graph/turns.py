@@ -82,8 +82,8 @@ class Turns:
             if mine:
                 self._compile(mine, turn.mine, others=bool(held))
                 left -= mine
-            if held:
-                self._wait(held, until)
+            if held and not self._wait(held, until):
+                until = self._clock()  # nobody can say how they stand: as if it had taken too long
 
     def _compile(self, keys: Collection[str], leased: Collection[str], *, others: bool) -> None:
         try:
@@ -97,13 +97,15 @@ class Turns:
             self._leases.end(leased)
             raise
 
-    def _wait(self, held: Collection[str], until: float) -> None:
+    def _wait(self, held: Collection[str], until: float) -> bool:
+        """Wait, and say whether it may go on. How the keys stand then, the next question says."""
         warn_once("turns:wait", "waiting for %d pieces that another process compiles, for %.0f s at most",
                   len(held), max(0.0, until - self._clock()))  # fmt: skip
         began = self._clock()
         self._awaited |= set(held)
-        self._leases.wait(held, until)  # how they stand then, the next question says
+        standing = self._leases.wait(held, until)
         self.waited_s += self._clock() - began
+        return standing is not None
 
     def _tell_impatience(self, held: Collection[str]) -> None:
         self.impatient |= set(held)
