@@ -4,6 +4,7 @@
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
+SWIFT := .venv-swift/.ready
 BIN := $(VENV)/bin
 # A benchmark whose name begins with gpu_ needs a GPU; one that begins with _ is a part of others.
 BENCHES := $(filter-out gpu_% _%,$(patsubst benchmarks/%.py,%,$(wildcard benchmarks/*.py)))
@@ -22,7 +23,7 @@ help: ## List the verbs
 demo: $(READY) ## The main job: compile and publish a model, then load it all in a fresh process
 	$(BIN)/python demo/main_job.py
 
-test: $(READY) ## Run all tests
+test: $(READY) $(SWIFT) ## Run all tests
 	$(BIN)/python -m pytest $(ARGS)
 
 test-torch-%: ## Run the tests that meet torch with that version of it, in an environment of its own
@@ -52,6 +53,9 @@ setup: $(READY) ## Only make the machine ready
 
 $(READY): pyproject.toml constraints-dev.txt scripts/setup.sh
 	@scripts/setup.sh
+
+$(SWIFT): scripts/setup.sh
+	@scripts/setup.sh servers swift
 
 clean: ## Remove what was built; the virtual environment stays
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

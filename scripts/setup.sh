@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Makes a machine ready: `scripts/setup.sh` for the virtual environment, `scripts/setup.sh servers NAME...` for programs
-# that benchmarks start. Safe to repeat. As root on Debian, what is missing is installed; otherwise the
+# that benchmarks and tests start. Safe to repeat. As root on Debian, what is missing is installed; otherwise the
 # script says what to install and stops.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 PYTHON="${PYTHON:-python3}"
 VENV="${VENV:-.venv}"
+SWIFT=2.38.3
 TORCH="${TORCH:-}" # another version of torch than the one in constraints-dev.txt
 
 say() { printf '%s\n' "setup: $*" >&2; }
@@ -70,11 +71,24 @@ need_server() {
     service "$2" stop >/dev/null 2>&1 || true
 }
 
+# Swift is the S3 server of the tests. It needs much that nothing else does: an environment of its own.
+install_swift() {
+    local venv=.venv-swift
+    [ -x "$venv/bin/python" ] || "$PYTHON" -m venv "$venv"
+    say "installing Swift into $venv"
+    "$venv/bin/python" -m pip install -qq --disable-pip-version-check --no-compile "swift==$SWIFT"
+    touch "$venv/.ready"
+}
+
 install_servers() {
     local name
     for name in "$@"; do
         case "$name" in
             redis) need_server redis-server redis-server ;;
+            swift)
+                check_python
+                install_swift
+                ;;
             *) fail "unknown server: $name" ;;
         esac
     done

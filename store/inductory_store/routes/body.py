@@ -12,8 +12,7 @@ from inductory_client.contract.wire import MESSAGE_BYTES_MAX
 from starlette.requests import ClientDisconnect
 
 from inductory_store.blobs.unpacking import CHUNK_BYTES
-
-from .pace import Pace
+from inductory_store.pace import Pace
 
 
 async def read_whole(request: Request, pace: Pace) -> bytes:
