@@ -76,8 +76,9 @@ class OwnBucket:
         digest = digest_of(data)
         return f"{self.prefix}cas/sha256/{digest[:2]}/{digest}.zst"
 
-    def keys(self) -> list[str]:
-        found = self.client.list_objects_v2(Bucket=self.name, Prefix=self.prefix)
+    def keys(self, prefix: str | None = None) -> list[str]:
+        """The first keys below the prefix, or another one."""
+        found = self.client.list_objects_v2(Bucket=self.name, Prefix=prefix or self.prefix)
         return [each["Key"] for each in found.get("Contents", ())]
 
     def uploads(self) -> list[str]:

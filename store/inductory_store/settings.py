@@ -50,7 +50,7 @@ class StoreSettings:
     """Or `AES256` or `aws:kms`, asked of the bucket for each blob."""
     s3_kms_key: str = ""
     """Empty for the bucket's own key."""
-    s3_timeout_s: float = 20.0
+    s3_timeout_s: float = 10.0
     """Longest wait for a connection to the bucket, or for what comes next over one."""
     s3_redirect: bool = False
     """Send readers of large blobs to the bucket."""
