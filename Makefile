@@ -9,12 +9,13 @@ BIN := $(VENV)/bin
 # A benchmark whose name begins with gpu_ needs a GPU; one that begins with _ is a part of others.
 BENCHES := $(filter-out gpu_% _%,$(patsubst benchmarks/%.py,%,$(wildcard benchmarks/*.py)))
 
+S3_TESTS := tests/conformance tests/integration/test_store_redirects.py tests/faults/test_store_s3.py
 TORCH_TESTS := $(wildcard $(foreach kind,graph dispatch gpu load torch,tests/*/test_$(kind)_*.py))
 
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench serve setup clean
+.PHONY: help demo test test-ceph lint format bench serve setup clean
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z][a-zA-Z_%-]*:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +26,10 @@ demo: $(READY) ## The main job: compile and publish a model, then load it all in
 
 test: $(READY) $(SWIFT) ## Run all tests
 	$(BIN)/python -m pytest $(ARGS)
+
+test-ceph: $(READY) ## Run the tests of blobs in S3 against Ceph's radosgw
+	@scripts/setup.sh servers ceph
+	S3_SERVER=ceph $(BIN)/python -m pytest $(or $(ARGS),$(S3_TESTS))
 
 test-torch-%: ## Run the tests that meet torch with that version of it, in an environment of its own
 	VENV=.venv-torch-$* TORCH=$* scripts/setup.sh

@@ -59,16 +59,20 @@ install_venv() {
     say "$VENV is ready"
 }
 
-# need_server COMMAND PACKAGE
+# need_server COMMAND PACKAGE...
 need_server() {
     command -v "$1" >/dev/null && return
+    local command="$1" package
+    shift
     if [ "$(id -u)" != 0 ] && [ -z "${CI:-}" ]; then
-        say "$1 is missing; what needs it is skipped. On Debian: sudo apt-get install $2"
+        say "$command is missing; what needs it is skipped. On Debian: sudo apt-get install $*"
         return
     fi
-    install_packages "$2"
+    install_packages "$@"
     # Debian starts what it installs; tests start their own, on a port of their own.
-    service "$2" stop >/dev/null 2>&1 || true
+    for package in "$@"; do
+        service "$package" stop >/dev/null 2>&1 || true
+    done
 }
 
 # Swift is the S3 server of the tests. It needs much that nothing else does: an environment of its own.
@@ -85,6 +89,7 @@ install_servers() {
     for name in "$@"; do
         case "$name" in
             redis) need_server redis-server redis-server ;;
+            ceph) need_server radosgw ceph-mon ceph-osd radosgw ;;
             swift)
                 check_python
                 install_swift

@@ -19,6 +19,9 @@ class S3Server:
     endpoint: str
     access_key: str
     secret: str
+    guest: str
+    """Somebody who may not use the buckets of tests."""
+    guest_secret: str
     region: str
 
     def client(self) -> Any:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+import ceph_server
 import pytest
 import swift_server
 from bucket import OwnBucket, S3Server
 from store_process import StoreProcess
-from swift_server import SwiftServer
 
 
 @pytest.fixture(scope="session")
@@ -21,11 +21,13 @@ def store_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """A server with an S3 interface that all tests share."""
-    if not swift_server.is_installed() and "CI" not in os.environ:
-        pytest.skip("Swift isn't here: scripts/setup.sh servers swift")
-    with SwiftServer(tmp_path_factory.mktemp("swift")) as swift:
-        yield S3Server(swift.url, "test:tester", swift_server.USERS["test:tester"], swift_server.REGION)
+    """A server with an S3 interface that all tests share: Swift, or what the variable S3_SERVER names."""
+    name = os.environ.get("S3_SERVER", "swift")
+    kind = {"swift": swift_server, "ceph": ceph_server}[name]
+    if not kind.is_installed() and "CI" not in os.environ:
+        pytest.skip(f"{name} isn't here: scripts/setup.sh servers {name}")
+    with kind.Server(tmp_path_factory.mktemp(name)) as server:
+        yield S3Server(server.url, kind.ACCESS_KEY, kind.SECRET, kind.GUEST, kind.GUEST_SECRET, kind.REGION)
 
 
 @pytest.fixture(scope="session")

@@ -15,8 +15,9 @@ from typing import Self
 import httpx
 
 PROGRAMS = Path(__file__).parents[1] / ".venv-swift" / "bin"
-USERS = {"test:tester": "testing", "test:guest": "guesting"}
-"""Access keys and their secrets: the first may do everything, the second nothing."""
+ACCESS_KEY, SECRET = "test:tester", "testing"
+GUEST, GUEST_SECRET = "test:guest", "guesting"
+"""Somebody who may do nothing."""
 REGION = "us-east-1"
 
 _START_S = 60
@@ -88,7 +89,7 @@ def is_installed() -> bool:
     return (PROGRAMS / "swift-proxy-server").exists()
 
 
-class SwiftServer:
+class Server:
     """An S3 server whose data lie in `folder`; ends with the block."""
 
     def __init__(self, folder: Path) -> None:

@@ -33,6 +33,7 @@ denied = refuse(b"403 Forbidden", "AccessDenied")
 out_of_time = refuse(b"403 Forbidden", "RequestTimeTooSkewed")
 full = refuse(b"507 Insufficient Storage", "InsufficientStorage")
 over_quota = refuse(b"403 Forbidden", "QuotaExceeded")
+untrailing = refuse(b"411 Length Required", "MissingContentLength")
 no_bucket = refuse(b"404 Not Found", "NoSuchBucket")
 
 OUTAGES = [failing, overloaded, denied, out_of_time, no_bucket, hang, hang_up]
@@ -118,9 +119,10 @@ def test_an_outage_is_told_and_nothing_is_taken_for_lost(
         (denied, "credentials and their rights"),
         (out_of_time, "clock"),
         (no_bucket, "the bucket isn't there"),
+        (untrailing, "s3_checksums=when_required"),
         (failing, "the bucket failed"),
     ],
-    ids=["denied", "out of time", "no bucket", "failing"],
+    ids=["denied", "out of time", "no bucket", "no trailing checksums", "failing"],
 )
 def test_readiness_says_in_words_what_is_wrong(
     store: StoreProcess, talk: Talk, proxy: S3Proxy, fault: Fault, words: str
@@ -303,8 +305,9 @@ def refused_start(environ: dict[str, str], data_dir: Path) -> str:
 def test_a_start_says_in_words_why_the_bucket_cannot_be_used(bucket: OwnBucket, tmp_path: Path) -> None:
     nowhere = {**bucket.environ, "INDUCTORY_STORE_BLOBS_URL": "s3://nosuchbucket"}
     assert "s3://nosuchbucket can't be used: the bucket isn't there" in refused_start(nowhere, tmp_path / "a")
-    guest = {**bucket.environ, "AWS_ACCESS_KEY_ID": "test:guest", "AWS_SECRET_ACCESS_KEY": "guesting"}
-    assert "credentials and their rights" in refused_start(guest, tmp_path / "b")
+    server = bucket.server
+    guest = {"AWS_ACCESS_KEY_ID": server.guest, "AWS_SECRET_ACCESS_KEY": server.guest_secret}
+    assert "credentials and their rights" in refused_start({**bucket.environ, **guest}, tmp_path / "b")
     forger = {**bucket.environ, "AWS_SECRET_ACCESS_KEY": "forged"}
     assert "credentials and their rights" in refused_start(forger, tmp_path / "c")
     nobody = {**bucket.environ, "AWS_ACCESS_KEY_ID": ""}

@@ -20,12 +20,14 @@ _FULL = frozenset(
 _DENIED = "the bucket doesn't let this store in, or not do this: look at its credentials and their rights"
 _FAILED = "the bucket failed, or couldn't be reached"
 _ELSEWHERE = "the bucket is in another region: set s3_region"
+_TRAILING = "the bucket refuses checksums that come after the bytes: set s3_checksums=when_required"
 _WORDS = {
     "NoSuchBucket": "the bucket isn't there",
     "AccessDenied": _DENIED,
     "AuthorizationHeaderMalformed": _ELSEWHERE,
     "ExpiredToken": _DENIED,
     "InvalidAccessKeyId": _DENIED,
+    "MissingContentLength": _TRAILING,
     "PermanentRedirect": _ELSEWHERE,
     "RequestTimeTooSkewed": "this machine's clock and the bucket's are too far apart",
     "SignatureDoesNotMatch": _DENIED,
