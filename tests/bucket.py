@@ -23,6 +23,8 @@ class S3Server:
     """Somebody who may not use the buckets of tests."""
     guest_secret: str
     region: str
+    takes_trailers: bool
+    """Whether checksums may come after the bytes."""
 
     def client(self) -> Any:
         """A way to the server beside the store's; to be closed."""

@@ -18,6 +18,7 @@ ACCESS_KEY, SECRET = "tester", "testing"
 GUEST, GUEST_SECRET = "guest", "guesting"
 """Somebody who may do nothing with what isn't theirs."""
 REGION = "us-east-1"
+TAKES_TRAILERS = False
 
 _START_S = 120
 # Pools need no copies, and log files of daemons that die with the test no size. `auth = none` hangs radosgw.

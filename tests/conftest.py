@@ -27,7 +27,15 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     if not kind.is_installed() and "CI" not in os.environ:
         pytest.skip(f"{name} isn't here: scripts/setup.sh servers {name}")
     with kind.Server(tmp_path_factory.mktemp(name)) as server:
-        yield S3Server(server.url, kind.ACCESS_KEY, kind.SECRET, kind.GUEST, kind.GUEST_SECRET, kind.REGION)
+        yield S3Server(
+            server.url,
+            kind.ACCESS_KEY,
+            kind.SECRET,
+            kind.GUEST,
+            kind.GUEST_SECRET,
+            kind.REGION,
+            kind.TAKES_TRAILERS,
+        )
 
 
 @pytest.fixture(scope="session")

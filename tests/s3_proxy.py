@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import selectors
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -35,10 +36,14 @@ class S3Proxy(Misbehaving):
     """Stands before the server at `upstream`; `seen` has what was asked of it.
 
     What is signed stays as it is: a signature covers the address that the store was given, which is this one.
+    With a context it speaks TLS, and the server behind it doesn't.
     """
 
-    def __init__(self, upstream: str) -> None:
+    def __init__(self, upstream: str, context: ssl.SSLContext | None = None) -> None:
         super().__init__(lambda sock, _: self._serve(sock))
+        self._context = context
+        if context is not None:
+            self.url = self.url.replace("http:", "https:")
         parts = urlsplit(upstream)
         self._upstream = (parts.hostname or "", parts.port or 80)
         self._when: Callable[[Asked], bool] = lambda _: False
@@ -62,6 +67,13 @@ class S3Proxy(Misbehaving):
 
     def _serve(self, sock: socket.socket) -> None:
         """One request a connection."""
+        if self._context is None:
+            self._answer(sock)
+            return
+        with self._context.wrap_socket(sock, server_side=True) as wrapped:
+            self._answer(wrapped)
+
+    def _answer(self, sock: socket.socket) -> None:
         asked = _read(sock)
         if asked is None:
             return

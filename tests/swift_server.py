@@ -19,6 +19,7 @@ ACCESS_KEY, SECRET = "test:tester", "testing"
 GUEST, GUEST_SECRET = "test:guest", "guesting"
 """Somebody who may do nothing."""
 REGION = "us-east-1"
+TAKES_TRAILERS = True
 
 _START_S = 60
 _SWIFT_CONF = """

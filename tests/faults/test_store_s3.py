@@ -36,8 +36,19 @@ over_quota = refuse(b"403 Forbidden", "QuotaExceeded")
 untrailing = refuse(b"411 Length Required", "MissingContentLength")
 no_bucket = refuse(b"404 Not Found", "NoSuchBucket")
 
-OUTAGES = [failing, overloaded, denied, out_of_time, no_bucket, hang, hang_up]
-OUTAGE_NAMES = ["failing", "overloaded", "denied", "out of time", "no bucket", "hanging", "hanging up"]
+nothing_here = refuse(b"404 Not Found", "404")
+"""What isn't S3 at all may answer so."""
+
+OUTAGES = {
+    "failing": failing,
+    "overloaded": overloaded,
+    "denied": denied,
+    "out of time": out_of_time,
+    "no bucket": no_bucket,
+    "no S3": nothing_here,
+    "hanging": hang,
+    "hanging up": hang_up,
+}
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +101,7 @@ def missing(talk: Talk, data: bytes) -> bool:
     return bool(talk.http.post("/v1/blobs:missing", content=asked).json()["missing"])
 
 
-@pytest.mark.parametrize("fault", OUTAGES, ids=OUTAGE_NAMES)
+@pytest.mark.parametrize("fault", OUTAGES.values(), ids=OUTAGES)
 def test_an_outage_is_told_and_nothing_is_taken_for_lost(
     store: StoreProcess, talk: Talk, proxy: S3Proxy, small: bytes, fault: Fault
 ) -> None:

@@ -38,7 +38,7 @@ class S3Blobs:
         self._client = make_client(bucket)
         self._root = f"{bucket.prefix}cas/sha256/"
         self._probes = f"{bucket.prefix}probe/"
-        self._options = {"ContentType": "application/zstd", **_encryption(bucket)}
+        self._options = {"ContentType": "application/zstd", **_encryption(bucket), **_checksums(bucket)}
         try:
             self._check_usable(filled)
         except InductoryError:
@@ -56,6 +56,7 @@ class S3Blobs:
                 lambda arguments: self._client.get_object(**target, **arguments), self._bucket.timeout_s
             )
         except NotFound:
+            # Not every 404 comes from a bucket that is there: this one does, if that answers.
             self._is_empty()
             raise NotFound(f"there is no blob {digest}") from None
         return cast(BinaryIO, BufferedReader(file, CHUNK_BYTES))
@@ -63,10 +64,10 @@ class S3Blobs:
     def stat(self, digest: str) -> BlobStat | None:
         target = self._target(digest)
         try:
-            with faults("look at a blob"):
+            with faults("look at a blob", may_be_absent=True):
                 return BlobStat(self._client.head_object(**target)["ContentLength"])
         except NotFound:
-            # An answer to HEAD doesn't say whether it is the bucket that isn't there: this does.
+            # As above; and an answer to HEAD has no body to say more.
             self._is_empty()
             return None
 
@@ -157,6 +158,11 @@ class DirectS3Blobs(S3Blobs):
                 "get_object", Params={**self._target(digest), **headers}, ExpiresIn=self._direct_s
             )
         return url
+
+
+def _checksums(bucket: Bucket) -> dict[str, str]:
+    """What botocore adds to bytes by itself must be said of an upload when it begins."""
+    return {"ChecksumAlgorithm": "CRC32"} if bucket.checksums == "when_supported" else {}
 
 
 def _encryption(bucket: Bucket) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from inductory_client.contract.errors import NotFound
@@ -19,7 +20,8 @@ def sweep_uploads(client: Any, name: str, prefix: str, now: float) -> int:
     for target, begun in _uploads(client, name, prefix):
         # A slow sender may take hours: what counts is when the last part came.
         if now - begun > LEFT_SECONDS_MAX and now - _last_part(client, target, begun) > LEFT_SECONDS_MAX:
-            with faults("abort an upload"):
+            # Somebody else may sweep at the same time.
+            with suppress(NotFound), faults("abort an upload", may_be_absent=True):
                 client.abort_multipart_upload(**target)
             swept += 1
     return swept
@@ -37,10 +39,10 @@ def sweep_probes(client: Any, name: str, prefix: str, now: float) -> int:
 
 
 def listed(client: Any, operation: str, what: str, **arguments: str) -> Iterator[Any]:
-    """Yield all that is listed, page by page. Raises StorageFailed."""
+    """Yield all that is listed, page by page. Raises StorageFailed, and NotFound for an upload."""
     pages = iter(client.get_paginator(operation).paginate(**arguments))
     while True:
-        with faults("list the bucket"):
+        with faults("list the bucket", may_be_absent="UploadId" in arguments):
             page = next(pages, None)
         if page is None:
             return
@@ -55,7 +57,7 @@ def _uploads(client: Any, name: str, prefix: str) -> Iterator[tuple[dict[str, st
 
 
 def _last_part(client: Any, target: dict[str, str], begun: float) -> float:
-    """When the last part of an upload came; never, where somebody else aborted it meanwhile."""
+    """When the last part of an upload came; it is still to come where somebody else ended it meanwhile."""
     try:
         parts = listed(client, "list_parts", "Parts", **target)
         return max((part["LastModified"].timestamp() for part in parts), default=begun)

@@ -100,7 +100,7 @@ class ObjectFile(io.RawIOBase):
         return piece
 
     def _ask(self, arguments: dict[str, str]) -> Any:
-        with faults("open a blob"):
+        with faults("open a blob", may_be_absent=True):
             answer = self._get(arguments)
         # As a context manager, botocore's body gives the stream below it, of which one may ask for what is
         # there already: `read` waits for all that it was asked for, however slowly it drips.
