@@ -348,14 +348,19 @@ def test_what_dead_processes_left_is_swept_after_an_hour(bucket: OwnBucket) -> N
     target = {"Bucket": bucket.name, "Key": bucket.key_of(b"half-written")}
     begun = bucket.client.create_multipart_upload(**target)["UploadId"]
     bucket.client.upload_part(**target, UploadId=begun, PartNumber=1, Body=b"part")
-    bucket.put(f"{bucket.prefix}probe/left", b"inductory")
+    bucket.put(f"{bucket.prefix}inductory-probe/left", b"inductory")
+    # What others keep beside the blobs is theirs.
+    others = [f"{bucket.prefix}cas/sha256/upload", f"{bucket.prefix}probe/kept"]
+    bucket.client.create_multipart_upload(Bucket=bucket.name, Key=others[0])
+    bucket.put(others[1], b"theirs")
     with closing(S3Blobs(told)) as blobs:
         blobs.put(digest_of(b"whole"), 5, [pack(b"whole")])
         assert blobs.sweep_incoming(time.time()) == 0
-        assert bucket.uploads() == [target["Key"]]
+        assert sorted(bucket.uploads()) == sorted([target["Key"], others[0]])
         assert blobs.sweep_incoming(time.time() + LEFT_SECONDS_MAX + 10) == 2
-        assert bucket.uploads() == []
-        assert bucket.keys() == [bucket.key_of(b"whole")]
+        assert bucket.uploads() == [others[0]]
+        assert bucket.keys() == [bucket.key_of(b"whole"), others[1]]
+        assert list(blobs.list()) == [digest_of(b"whole")]
 
 
 def test_a_store_that_may_not_sweep_starts_all_the_same(

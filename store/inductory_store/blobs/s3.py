@@ -37,7 +37,7 @@ class S3Blobs:
         self._bucket = bucket
         self._client = make_client(bucket)
         self._root = f"{bucket.prefix}cas/sha256/"
-        self._probes = f"{bucket.prefix}probe/"
+        self._probes = f"{bucket.prefix}inductory-probe/"
         self._options = {"ContentType": "application/zstd", **_encryption(bucket), **_checksums(bucket)}
         try:
             self._check_usable(filled)
@@ -84,9 +84,8 @@ class S3Blobs:
             self._client, "list_objects_v2", "Contents", Bucket=self._bucket.name, Prefix=self._root
         )
         for each in found:
-            digest = each["Key"].rpartition("/")[2].removesuffix(".zst")
-            if is_digest(digest) and each["Key"] == self._key(digest):
-                yield digest
+            if self._is_ours(each["Key"]):
+                yield _digest_in(each["Key"])
 
     def check(self) -> None:
         probe = {"Bucket": self._bucket.name, "Key": f"{self._probes}{uuid.uuid4()}"}
@@ -100,13 +99,13 @@ class S3Blobs:
 
         What the store may not list or remove is left to the bucket's own rules, and the log says so.
         """
-        swept = 0
-        for sweep, where in ((sweep_uploads, self._root), (sweep_probes, self._probes)):
-            try:
-                swept += sweep(self._client, self._bucket.name, where, now)
-            except InductoryError as error:
-                _log.warning("what may be left below %s%s wasn't removed: %s", self._bucket.url, where, error)
-        return swept
+        client, name = self._client, self._bucket.name
+        try:
+            swept = sweep_uploads(client, name, self._root, self._is_ours, now)
+            return swept + sweep_probes(client, name, self._probes, now)
+        except InductoryError as error:
+            _log.warning("what dead processes left in %s wasn't removed: %s", self._bucket.url, error)
+            return 0
 
     def close(self) -> None:
         """Close the connections."""
@@ -114,6 +113,11 @@ class S3Blobs:
 
     def _key(self, digest: str) -> str:
         return f"{self._root}{digest[:2]}/{digest}.zst"
+
+    def _is_ours(self, key: str) -> bool:
+        """Whether a key is a blob's. Others may share the bucket."""
+        digest = _digest_in(key)
+        return is_digest(digest) and key == self._key(digest)
 
     def _target(self, digest: str) -> dict[str, str]:
         if not is_digest(digest):
@@ -158,6 +162,10 @@ class DirectS3Blobs(S3Blobs):
                 "get_object", Params={**self._target(digest), **headers}, ExpiresIn=self._direct_s
             )
         return url
+
+
+def _digest_in(key: str) -> str:
+    return key.rpartition("/")[2].removesuffix(".zst")
 
 
 def _checksums(bucket: Bucket) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -14,10 +14,12 @@ LEFT_SECONDS_MAX = 3600.0
 """What nobody has added to for so long belongs to a process that died."""
 
 
-def sweep_uploads(client: Any, name: str, prefix: str, now: float) -> int:
-    """Abort the uploads below `prefix` that nobody goes on with; return how many those were."""
+def sweep_uploads(client: Any, name: str, prefix: str, is_ours: Callable[[str], bool], now: float) -> int:
+    """Abort our uploads below `prefix` that nobody goes on with; return how many those were."""
     swept = 0
     for target, begun in _uploads(client, name, prefix):
+        if not is_ours(target["Key"]):
+            continue
         # A slow sender may take hours: what counts is when the last part came.
         if now - begun > LEFT_SECONDS_MAX and now - _last_part(client, target, begun) > LEFT_SECONDS_MAX:
             # Somebody else may sweep at the same time.
