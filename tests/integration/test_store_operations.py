@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import io
 import random
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import httpx
 import pytest
@@ -26,6 +28,7 @@ from inductory_store.catalog.lookup import Filters, Place, look_up
 from inductory_store.catalog.migrate import upgrade
 from inductory_store.catalog.repeats import REPEATS_MAX
 from inductory_store.catalog.tables import metadata
+from inductory_store.operations.ahead import AHEAD_MAX
 from inductory_store.operations.bundle import open_bundle
 from inductory_store.operations.explain import VALUE_CHARS_MAX
 from inductory_store.operations.get_blob import DIRECT_BYTES_MIN
@@ -191,6 +194,27 @@ def test_a_bundle_is_the_same_twice(store: Store) -> None:
     first = b"".join(open_bundle(store, "default", key))
     assert first == b"".join(open_bundle(store, "default", key))
     assert len(list(read_frames(io.BytesIO(first), 1 << 20))) == 6
+
+
+class MeetingBlobs(MemoryBlobs):
+    """Blobs that are given only when several are asked for at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._meeting = threading.Barrier(AHEAD_MAX, timeout=60)
+
+    def open(self, digest: str) -> BinaryIO:
+        self._meeting.wait()
+        return super().open(digest)
+
+
+def test_a_bundle_and_an_answer_read_several_blobs_at_once(store: Store) -> None:
+    meeting = replace(store, blobs=MeetingBlobs())
+    keys, build_key = publish(meeting, AHEAD_MAX)
+    frames = list(read_frames(io.BytesIO(b"".join(open_bundle(meeting, "default", build_key))), 1 << 20))
+    assert len(frames) == AHEAD_MAX + 1
+    asked = wire.Resolve(artifacts=tuple(wire.ArtifactWanted(key=key) for key in keys))
+    assert len(resolve(meeting, "default", asked).blobs) == AHEAD_MAX
 
 
 class ElsewhereBlobs(MemoryBlobs):
