@@ -9,8 +9,7 @@ BIN := $(VENV)/bin
 # A benchmark whose name begins with gpu_ needs a GPU; one that begins with _ is a part of others.
 BENCHES := $(filter-out gpu_% _%,$(patsubst benchmarks/%.py,%,$(wildcard benchmarks/*.py)))
 
-S3_TESTS := tests/conformance tests/integration/test_store_redirects.py \
-	tests/integration/test_store_s3_options.py tests/faults/test_store_s3.py
+S3_TESTS := tests/conformance $(wildcard tests/*/test_store_s3*.py) tests/integration/test_store_redirects.py
 TORCH_TESTS := $(wildcard $(foreach kind,graph dispatch gpu load torch,tests/*/test_$(kind)_*.py))
 
 export PYTHON

@@ -27,9 +27,14 @@ class Asked(NamedTuple):
     def is_for_a_blob(self) -> bool:
         return ".zst" in self.path
 
-    @property
-    def is_a_read(self) -> bool:
-        return self.method == "GET" and self.is_for_a_blob
+
+def everything(_: Asked) -> bool:
+    return True
+
+
+def reads(asked: Asked) -> bool:
+    """Whether a blob's bytes are asked for."""
+    return asked.method == "GET" and asked.is_for_a_blob
 
 
 class S3Proxy(Misbehaving):
