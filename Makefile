@@ -4,16 +4,18 @@
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
+SWIFT := .venv-swift/.ready
 BIN := $(VENV)/bin
 # A benchmark whose name begins with gpu_ needs a GPU; one that begins with _ is a part of others.
 BENCHES := $(filter-out gpu_% _%,$(patsubst benchmarks/%.py,%,$(wildcard benchmarks/*.py)))
 
+S3_TESTS := tests/conformance $(wildcard tests/*/test_store_s3*.py) tests/integration/test_store_redirects.py
 TORCH_TESTS := $(wildcard $(foreach kind,graph dispatch gpu load torch,tests/*/test_$(kind)_*.py))
 
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench serve setup clean
+.PHONY: help demo test test-ceph lint format bench serve setup clean
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z][a-zA-Z_%-]*:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,9 +24,13 @@ help: ## List the verbs
 demo: $(READY) ## The main job: compile and publish a model, then load it all in a fresh process
 	$(BIN)/python demo/main_job.py
 
-test: $(READY) ## Run all tests
+test: $(READY) $(SWIFT) ## Run all tests
 	@scripts/setup.sh servers postgresql
 	$(BIN)/python -m pytest $(ARGS)
+
+test-ceph: $(READY) ## Run the tests of blobs in S3 against Ceph's radosgw
+	@scripts/setup.sh servers ceph
+	S3_SERVER=ceph $(BIN)/python -m pytest $(or $(ARGS),$(S3_TESTS))
 
 test-torch-%: ## Run the tests that meet torch with that version of it, in an environment of its own
 	VENV=.venv-torch-$* TORCH=$* scripts/setup.sh
@@ -53,6 +59,9 @@ setup: $(READY) ## Only make the machine ready
 
 $(READY): pyproject.toml constraints-dev.txt scripts/setup.sh
 	@scripts/setup.sh
+
+$(SWIFT): scripts/setup.sh
+	@scripts/setup.sh servers swift
 
 clean: ## Remove what was built; the virtual environment stays
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -14,7 +14,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-_FOREIGN = ("INDUCTORY_", "TORCHINDUCTOR_", "TORCHDYNAMO_", "TORCH_LOGS", "TRITON_")
+_FOREIGN = ("AWS_", "INDUCTORY_", "TORCHINDUCTOR_", "TORCHDYNAMO_", "TORCH_LOGS", "TRITON_")
 _HOMES = {
     "XDG_CACHE_HOME": "cache",
     "XDG_CONFIG_HOME": "config",
@@ -35,6 +35,8 @@ def _own_home() -> tempfile.TemporaryDirectory[str]:
         path.mkdir()
         os.environ[name] = str(path)
     os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
+    os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
     return home
 
 

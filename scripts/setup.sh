@@ -7,6 +7,7 @@ cd "$(dirname "$0")/.."
 
 PYTHON="${PYTHON:-python3}"
 VENV="${VENV:-.venv}"
+SWIFT=2.38.3
 TORCH="${TORCH:-}" # another version of torch than the one in constraints-dev.txt
 
 say() { printf '%s\n' "setup: $*" >&2; }
@@ -58,16 +59,29 @@ install_venv() {
     say "$VENV is ready"
 }
 
-# need_server COMMAND PACKAGE
+# need_server COMMAND PACKAGE...
 need_server() {
     command -v "$1" >/dev/null && return
+    local command="$1" package
+    shift
     if [ "$(id -u)" != 0 ] && [ -z "${CI:-}" ]; then
-        say "$1 is missing; what needs it is skipped. On Debian: sudo apt-get install $2"
+        say "$command is missing; what needs it is skipped. On Debian: sudo apt-get install $*"
         return
     fi
-    install_packages "$2"
+    install_packages "$@"
     # Debian starts what it installs; tests start their own, on a port of their own.
-    service "$2" stop >/dev/null 2>&1 || true
+    for package in "$@"; do
+        service "$package" stop >/dev/null 2>&1 || true
+    done
+}
+
+# Swift is the S3 server of the tests. It needs much that nothing else does: an environment of its own.
+install_swift() {
+    local venv=.venv-swift
+    [ -x "$venv/bin/python" ] || "$PYTHON" -m venv "$venv"
+    say "installing Swift into $venv"
+    "$venv/bin/python" -m pip install -qq --disable-pip-version-check --no-compile "swift==$SWIFT"
+    touch "$venv/.ready"
 }
 
 install_servers() {
@@ -79,6 +93,11 @@ install_servers() {
             nginx) need_server nginx nginx-light ;;
             # Debian keeps its programs out of the PATH.
             postgresql) PATH="$PATH:$(printf '%s:' /usr/lib/postgresql/*/bin)" need_server initdb postgresql ;;
+            ceph) need_server radosgw ceph-mon ceph-osd radosgw ;;
+            swift)
+                check_python
+                install_swift
+                ;;
             *) fail "unknown server: $name" ;;
         esac
     done

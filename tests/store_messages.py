@@ -111,6 +111,15 @@ class Talk:
         headers = {"Content-Encoding": "zstd", wire.SIZE_HEADER: str(len(data))}
         return self.http.put(f"/v1/blobs/{digest_of(data)}", content=pack(data), headers=headers)
 
+    def get_blob(self, data: bytes) -> httpx.Response:
+        """Ask for the blob as it is."""
+        return self.http.get(f"/v1/blobs/{digest_of(data)}", headers={"Accept-Encoding": "identity"})
+
+    def lacks(self, data: bytes) -> bool:
+        """Whether a publisher is asked for these bytes."""
+        wanted = wire.encode(wire.BlobsWanted(digests=(digest_of(data),)))
+        return bool(self.http.post("/v1/blobs:missing", content=wanted).json()["missing"])
+
     def put_artifact(
         self, value: Artifact, key: str | None = None, lease: str | None = None
     ) -> httpx.Response:

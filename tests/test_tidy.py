@@ -366,6 +366,13 @@ def test_the_first_import_is_light(statement: str) -> None:
     assert not HEAVY & set(loaded)
 
 
+def test_a_store_without_a_bucket_never_imports_what_speaks_s3() -> None:
+    """It takes half a second and 40 MB."""
+    code = "import inductory_store.serve, sys; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert not {"boto3", "botocore"} & set(loaded.split())
+
+
 def test_the_documents_name_only_what_is_there() -> None:
     """A link leads to a file, and a `path/with.suffix` in backticks is the end of a file's path."""
     link, path_in_backticks = (

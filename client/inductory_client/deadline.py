@@ -32,6 +32,12 @@ class Deadline:
             raise DeadlineExceeded
         return left
 
+    def half(self) -> Deadline:
+        """Return a deadline at half of what is left, for what there is another way to do. Raises
+        DeadlineExceeded.
+        """
+        return Deadline(self.remaining() / 2, self._clock)
+
 
 class StoreBudget:
     """The seconds that a start may wait for the store, over all its calls and threads.

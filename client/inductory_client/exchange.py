@@ -19,6 +19,8 @@ from .version import __version__
 CALL_S = 30.0
 """What a call may take where its caller names no deadline."""
 GOOD = (200, 201)
+ELSEWHERE = 307
+"""The status of an answer that says where the bytes are."""
 _READ_BYTES = 1 << 20
 
 T = TypeVar("T")
@@ -29,6 +31,8 @@ class Answer(Struct, frozen=True):
 
     body: bytes
     encoding: str
+    elsewhere: str | None = None
+    """Where the bytes are, if they aren't in the answer."""
 
 
 class Exchange:
@@ -57,7 +61,7 @@ class Exchange:
         body = None if message is None else encode(message)
         headers = {**({} if message is None else {"Content-Type": "application/json"}), **(headers or {})}
         with self.opened(method, path, headers, body, deadline, statuses, repeatable) as response:
-            answer = _read_body(response, MESSAGE_BYTES_MAX)
+            answer = read_body(response, MESSAGE_BYTES_MAX)
             try:
                 return decode(answer, answer_type)
             except Malformed as error:
@@ -71,11 +75,13 @@ class Exchange:
         body: bytes | None,
         deadline: Deadline | None,
         bytes_max: int = MESSAGE_BYTES_MAX,
+        statuses: tuple[int, ...] = GOOD,
     ) -> Answer:
         """Send bytes, if there are any, and read at most `bytes_max`. Raises TooLarge."""
-        with self.opened(method, path, headers, body, deadline) as response:
+        with self.opened(method, path, headers, body, deadline, statuses) as response:
             encoding = response.headers.get("Content-Encoding", "identity")
-            return Answer(_read_body(response, bytes_max), encoding)
+            elsewhere = response.headers.get("Location", "") if response.status == ELSEWHERE else None
+            return Answer(read_body(response, bytes_max), encoding, elsewhere)
 
     @contextmanager
     def opened(
@@ -96,7 +102,7 @@ class Exchange:
             self._pool.exchange(method, path, body, headers, deadline, repeatable) as response,
         ):
             if response.status not in statuses:
-                raise self._problem(response.status, _read_body(response, MESSAGE_BYTES_MAX))
+                raise self._problem(response.status, read_body(response, MESSAGE_BYTES_MAX))
             yield response
 
     def _problem(self, status: int, body: bytes) -> InductoryError:
@@ -108,7 +114,7 @@ class Exchange:
         return error_from_code(problem.code, problem.detail)
 
 
-def _read_body(response: http.client.HTTPResponse, bytes_max: int) -> bytes:
+def read_body(response: http.client.HTTPResponse, bytes_max: int) -> bytes:
     """Return the whole body. Raises TooLarge past the bound, StoreUnavailable where it is cut short."""
     parts: list[bytes] = []
     room = bytes_max + 1

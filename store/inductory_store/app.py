@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import anyio
 from fastapi import FastAPI
 
-from .blobs.disk import DiskBlobs
+from .blobs.place import open_blobs
 from .blobs.store import BlobStore
 from .catalog.catalog import Catalog
 from .openapi import openapi_of
@@ -23,12 +23,12 @@ _ROUTES = (blobs, artifacts, manifests, builds, leases, events, stats, health, p
 
 
 def create_app(settings: StoreSettings, blobs_at: BlobStore | None = None) -> FastAPI:
-    """Compose a store. Its catalog must have been migrated; `blobs_at` is the data folder unless told.
+    """Compose a store. Its catalog must have been migrated; `blobs_at` is where the settings say unless told.
 
     The app closes what it opened when it shuts down.
     """
     catalog = Catalog(settings.catalog_url, settings.database_connections_max)
-    store = Store(settings, catalog, blobs_at or _disk(settings))
+    store = Store(settings, catalog, blobs_at or open_blobs(settings))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -46,7 +46,3 @@ def create_app(settings: StoreSettings, blobs_at: BlobStore | None = None) -> Fa
     install_problems(app, [route for router in routers for route in router.routes])
     app.openapi = openapi_of(app)  # type: ignore[method-assign]
     return app
-
-
-def _disk(settings: StoreSettings) -> DiskBlobs:
-    return DiskBlobs(settings.data_dir)

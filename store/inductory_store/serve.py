@@ -14,7 +14,7 @@ import uvicorn
 from inductory_client.contract.errors import BadSettings
 
 from .app import create_app
-from .blobs.disk import DiskBlobs
+from .blobs.place import open_blobs
 from .catalog.blobs import has_blobs
 from .catalog.catalog import Catalog
 from .catalog.migrate import upgrade
@@ -32,10 +32,11 @@ def print_address(url: str) -> None:
 def serve(settings: StoreSettings, announce: Callable[[str], None] = print_address) -> None:
     """Run a store until it is interrupted; `announce` is told its address once it accepts connections.
 
-    Raises BadSettings where the address or the database can't be used, StorageFailed where the folder can't.
+    Raises BadSettings where the address or the database can't be used, StorageFailed where the place for
+    blobs can't.
     """
     filled = migrate(settings)
-    blobs = DiskBlobs(settings.data_dir, filled=filled)
+    blobs = open_blobs(settings, filled=filled)
     blobs.sweep_incoming(time.time())
     listener = _listen(settings)
     app = create_app(settings, blobs)

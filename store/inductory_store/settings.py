@@ -13,6 +13,8 @@ from inductory_client.contract.descriptor import BLOB_BYTES_MAX
 from inductory_client.contract.digest import is_digest
 from inductory_client.contract.errors import BadSettings
 
+from .blobs.bucket import Bucket, name_and_prefix
+
 PREFIX = "INDUCTORY_STORE_"
 CLIENTS = frozenset({"INDUCTORY_STORE_DEADLINE_S"})
 """Settings of clients that begin as ours do; a machine may run both."""
@@ -37,6 +39,26 @@ class StoreSettings:
     """`postgresql://...` or `sqlite:///...`; empty for `catalog.sqlite3` in the data folder."""
     database_connections_max: int = 16
     """Connections to the catalog that are kept; who finds none free waits."""
+    blobs_url: str = ""
+    """s3://bucket/prefix; empty for the data folder. AWS's own settings have the credentials."""
+    s3_endpoint_url: str = ""
+    """Empty for AWS."""
+    s3_region: str = ""
+    """Empty for what AWS's own settings say."""
+    s3_path_style: bool = False
+    """Name the bucket in the path of addresses, not in their host."""
+    s3_checksums: str = "when_supported"
+    """Or `when_required`, for servers that refuse trailing checksums, as radosgw does over TLS."""
+    s3_encryption: str = "none"
+    """Or `AES256` or `aws:kms`, asked of the bucket for each blob."""
+    s3_kms_key: str = ""
+    """Empty for the bucket's own key."""
+    s3_timeout_s: float = 10.0
+    """Longest wait for a connection to the bucket, or for what comes next over one."""
+    s3_redirect: bool = False
+    """Send readers of large blobs to the bucket."""
+    s3_redirect_s: int = 300
+    """How long such an address lives."""
     host: str = "127.0.0.1"
     port: int = 8765
     """0 takes a free port."""
@@ -72,11 +94,31 @@ class StoreSettings:
         for signer in self.signers:
             if not is_digest(signer):
                 raise BadSettings(f"{signer!r} is not a signer: give the SHA-256 of its raw public key")
+        _ = self.bucket  # makes sense of what is said of it
 
     @property
     def catalog_url(self) -> str:
         """Where the catalog is, as an SQLAlchemy URL."""
         return self.database_url or f"sqlite:///{self.data_dir.absolute() / 'catalog.sqlite3'}"
+
+    @property
+    def bucket(self) -> Bucket | None:
+        """The bucket with the blobs, or None where they are in the data folder. Raises BadSettings."""
+        if not self.blobs_url:
+            return None
+        name, prefix = name_and_prefix(self.blobs_url)
+        return Bucket(
+            name=name,
+            prefix=prefix,
+            endpoint_url=self.s3_endpoint_url,
+            region=self.s3_region,
+            path_style=self.s3_path_style,
+            checksums=self.s3_checksums,
+            encryption=self.s3_encryption,
+            kms_key=self.s3_kms_key,
+            timeout_s=self.s3_timeout_s,
+            redirect_s=self.s3_redirect_s if self.s3_redirect else None,
+        )
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> StoreSettings:
@@ -103,7 +145,8 @@ def _parse(name: str, text: str) -> Any:
     try:
         return _READERS.get(name, str)(text)
     except ValueError as error:
-        raise BadSettings(f"{PREFIX}{name.upper()}={text!r} is not a number") from error
+        kind = "on or off" if _READERS.get(name) is _switch else "a number"
+        raise BadSettings(f"{PREFIX}{name.upper()}={text!r} is not {kind}") from error
 
 
 def _check_name(name: str) -> None:
@@ -118,9 +161,19 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
+def _switch(text: str) -> bool:
+    if text not in ("on", "off"):
+        raise ValueError
+    return text == "on"
+
+
 _READERS: dict[str, Callable[[str], Any]] = {
     "data_dir": Path,
     "database_connections_max": int,
+    "s3_path_style": _switch,
+    "s3_timeout_s": float,
+    "s3_redirect": _switch,
+    "s3_redirect_s": int,
     "port": int,
     "blob_bytes_max": int,
     "inline_bytes_total_max": int,

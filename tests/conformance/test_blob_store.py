@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import random
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from contextlib import closing, contextmanager
 
 import pytest
 from blob_stores import Local, OverHttp, Subject
@@ -21,25 +22,40 @@ from inductory_client.contract.errors import (
 )
 from inductory_store.blobs.disk import DiskBlobs
 from inductory_store.blobs.memory import MemoryBlobs
+from inductory_store.blobs.s3 import S3Blobs
 from inductory_store.blobs.store import BlobStore
 from inductory_store.blobs.unpacking import packed_from
 
 
-@pytest.fixture(params=["memory", "disk", "http"])
-def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]:
-    if request.param == "memory":
-        yield Local(MemoryBlobs())
-    elif request.param == "disk":
-        yield Local(DiskBlobs(tmp_path))
-    else:
-        over_http = OverHttp(request.getfixturevalue("store_url"))
+@pytest.fixture(params=["memory", "disk", "s3", "http", "http on s3"])
+def blobs(request: pytest.FixtureRequest) -> Iterator[Subject]:
+    if request.param.startswith("http"):
+        url = "store_url" if request.param == "http" else "s3_store_url"
+        over_http = OverHttp(request.getfixturevalue(url))
         yield over_http
         over_http.close()
+    else:
+        with opened(request) as place:
+            yield Local(place)
 
 
-@pytest.fixture(params=["memory", "disk"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> BlobStore:
-    return MemoryBlobs() if request.param == "memory" else DiskBlobs(tmp_path)
+@pytest.fixture(params=["memory", "disk", "s3"])
+def place(request: pytest.FixtureRequest) -> Iterator[BlobStore]:
+    with opened(request) as place:
+        yield place
+
+
+@contextmanager
+def opened(request: pytest.FixtureRequest) -> Iterator[BlobStore]:
+    """The place for blobs that a fixture's parameter names, with nothing in it."""
+    if request.param == "memory":
+        yield MemoryBlobs()
+    elif request.param == "disk":
+        yield DiskBlobs(request.getfixturevalue("tmp_path"))
+    else:
+        bucket = request.getfixturevalue("bucket").settings().bucket
+        with closing(S3Blobs(bucket)) as blobs:
+            yield blobs
 
 
 @pytest.fixture
@@ -188,6 +204,68 @@ def test_who_has_it_open_reads_on_after_a_delete(place: BlobStore, data: bytes) 
     with place.open(digest) as file:
         place.delete(digest)
         assert unpack(file.read(), len(data)) == data
+
+
+def test_a_blob_is_read_from_any_place_of_it(place: BlobStore, data: bytes) -> None:
+    digest, packed = digest_of(data), pack(data)
+    place.put(digest, len(data), chunks(packed))
+    with place.open(digest) as file:
+        assert file.seek(0, io.SEEK_END) == len(packed)
+        assert file.read() == b""
+        for at in (0, 30_000, 7, len(packed) - 1):
+            assert file.seek(at) == at
+            assert file.read(10) == packed[at : at + 10]
+        file.seek(0)
+        assert file.read() == packed
+
+
+@pytest.fixture(scope="module")
+def large() -> bytes:
+    """More than any place keeps in memory or sends at a time; it doesn't shrink."""
+    return random.Random("large").randbytes(20 << 20)
+
+
+def test_a_large_blob(blobs: Subject, large: bytes) -> None:
+    digest = digest_of(large)
+    stat = blobs.put(digest, len(large), chunks(pack(large), 300_000))
+    assert blobs.stat(digest) == stat
+    assert unpack(read(blobs, digest), len(large)) == large
+    assert blobs.read_range(digest, len(large), 12_345_678, 12_345_688) == large[12_345_678:12_345_688]
+
+
+def test_a_large_blob_is_read_from_any_place_of_it(place: BlobStore, large: bytes) -> None:
+    digest, packed = digest_of(large), pack(large)
+    place.put(digest, len(large), chunks(packed, 300_000))
+    with place.open(digest) as file:
+        for at in (0, 15_000_000, 3_000_000, 3_000_100, len(packed) - 10):
+            file.seek(at)
+            assert file.read(10) == packed[at : at + 10]
+
+
+@pytest.mark.parametrize("what", ["the last bit flipped", "truncated", "bytes after the frame"])
+def test_a_large_blob_with_a_wrong_end_leaves_nothing(blobs: Subject, what: str) -> None:
+    """Most of it has been taken by then."""
+    large = random.Random(what).randbytes(20 << 20)
+    packed = pack(large)
+    ends = {
+        "the last bit flipped": bytes([packed[-1] ^ 1]),
+        "truncated": b"",
+        "bytes after the frame": packed[-1:] + b"x",
+    }
+    digest = digest_of(large)
+    with pytest.raises(InductoryError):
+        blobs.put(digest, len(large), chunks(packed[:-1] + ends[what], 300_000))
+    assert blobs.stat(digest) is None
+    with pytest.raises(NotFound):
+        blobs.open(digest)
+
+
+def test_a_long_list(place: BlobStore) -> None:
+    """Of more pages than one, where a place has pages."""
+    parts = [b"part %d" % at for at in range(25)]
+    for part in parts:
+        place.put(digest_of(part), len(part), [pack(part)])
+    assert list(place.list()) == sorted(map(digest_of, parts))
 
 
 def test_a_healthy_place_says_so(place: BlobStore) -> None:

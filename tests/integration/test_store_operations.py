@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import io
+import random
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import httpx
 import pytest
@@ -25,8 +28,10 @@ from inductory_store.catalog.lookup import Filters, Place, look_up
 from inductory_store.catalog.migrate import upgrade
 from inductory_store.catalog.repeats import REPEATS_MAX
 from inductory_store.catalog.tables import metadata
+from inductory_store.operations.ahead import AHEAD_MAX
 from inductory_store.operations.bundle import open_bundle
 from inductory_store.operations.explain import VALUE_CHARS_MAX
+from inductory_store.operations.get_blob import DIRECT_BYTES_MIN
 from inductory_store.operations.lookup import lookup
 from inductory_store.operations.missing_blobs import missing_blobs
 from inductory_store.operations.overview import overview
@@ -192,6 +197,27 @@ def test_a_bundle_is_the_same_twice(store: Store) -> None:
     assert len(list(read_frames(io.BytesIO(first), 1 << 20))) == 6
 
 
+class MeetingBlobs(MemoryBlobs):
+    """Blobs that are given only when several are asked for at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._meeting = threading.Barrier(AHEAD_MAX, timeout=60)
+
+    def open(self, digest: str) -> BinaryIO:
+        self._meeting.wait()
+        return super().open(digest)
+
+
+def test_a_bundle_and_an_answer_read_several_blobs_at_once(store: Store) -> None:
+    meeting = replace(store, blobs=MeetingBlobs())
+    keys, build_key = publish(meeting, AHEAD_MAX)
+    frames = list(read_frames(io.BytesIO(b"".join(open_bundle(meeting, "default", build_key))), 1 << 20))
+    assert len(frames) == AHEAD_MAX + 1
+    asked = wire.Resolve(artifacts=tuple(wire.ArtifactWanted(key=key) for key in keys))
+    assert len(resolve(meeting, "default", asked).blobs) == AHEAD_MAX
+
+
 class ElsewhereBlobs(MemoryBlobs):
     """Blobs that readers can fetch from where they are kept."""
 
@@ -199,28 +225,37 @@ class ElsewhereBlobs(MemoryBlobs):
         return f"https://bucket.example/cas/sha256/{digest[:2]}/{digest}.zst?signed"
 
 
-def test_readers_are_sent_to_where_the_bytes_are(tmp_path: Path) -> None:
+def test_readers_of_large_zstd_frames_are_sent_to_where_they_are(tmp_path: Path) -> None:
     settings = StoreSettings(data_dir=tmp_path)
     app = create_app(settings, ElsewhereBlobs())
     upgrade(app.state.store.catalog.engine)
-    data = b"kept elsewhere"
-    put_blob(app.state.store, digest_of(data), len(data), [pack(data)], packed=True)
+    large, small = random.Random(1).randbytes(DIRECT_BYTES_MIN), b"kept elsewhere"
+    for data in (large, small):
+        put_blob(app.state.store, digest_of(data), len(data), [pack(data)], packed=True)
 
-    async def ask() -> tuple[httpx.Response, httpx.Response]:
+    async def ask(method: str, data: bytes, **headers: str) -> httpx.Response:
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://store") as http:
-            address = f"/v1/blobs/{digest_of(data)}"
-            return (
-                await http.get(address, headers={"Accept-Encoding": "zstd"}),
-                await http.get(address, headers={"Accept-Encoding": "identity"}),
-            )
+            return await http.request(method, f"/v1/blobs/{digest_of(data)}", headers=headers)
 
-    direct, plain = asyncio.run(ask())
-    app.state.store.catalog.close()
+    packed = {"Accept-Encoding": "zstd"}
+    direct = asyncio.run(ask("GET", large, **packed))
     assert direct.status_code == 307
-    assert direct.headers["location"] == ElsewhereBlobs().direct_url(digest_of(data))
+    assert direct.headers["location"] == ElsewhereBlobs().direct_url(digest_of(large))
     assert direct.headers["cache-control"] == "no-store"
-    assert (plain.status_code, plain.content) == (200, data)
+    assert direct.headers["vary"] == "Accept-Encoding"
+    assert "etag" not in direct.headers
+    # Who has it needs no address, and an address is good for GET only.
+    etag = f'"{digest_of(large)}.zst"'
+    assert asyncio.run(ask("GET", large, **packed, **{"If-None-Match": etag})).status_code == 304
+    assert asyncio.run(ask("HEAD", large, **packed)).headers["etag"] == etag
+    # What isn't the whole zstd frame is read through the store, and so is what is soon read.
+    part = asyncio.run(ask("GET", large, **packed, Range="bytes=5-9"))
+    assert (part.status_code, part.content) == (206, large[5:10])
+    plain = asyncio.run(ask("GET", large, **{"Accept-Encoding": "identity"}))
+    assert (plain.status_code, plain.content) == (200, large)
+    assert asyncio.run(ask("GET", small, **packed)).status_code == 200
+    app.state.store.catalog.close()
 
 
 def test_explaining_misses_never_makes_more_than_a_message(store: Store) -> None:

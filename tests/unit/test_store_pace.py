@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from inductory_store.routes.pace import Pace
+from inductory_store.pace import Pace
 
 
 def test_the_first_part_may_take_the_longest_silence() -> None:

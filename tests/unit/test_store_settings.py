@@ -10,10 +10,14 @@ from inductory_store.catalog.catalog import Catalog
 from inductory_store.catalog.migrate import address_of
 from inductory_store.settings import StoreSettings
 
+BUCKET = {"INDUCTORY_STORE_BLOBS_URL": "s3://bucket"}
+REDIRECT = {"INDUCTORY_STORE_S3_REDIRECT": "on"}
+
 
 def test_defaults_need_no_configuration() -> None:
     settings = StoreSettings.load({})
     assert (settings.host, settings.port) == ("127.0.0.1", 8765)
+    assert settings.bucket is None
     assert settings.catalog_url.startswith("sqlite:////")
     assert settings.catalog_url.endswith("/inductory-data/catalog.sqlite3")
 
@@ -34,6 +38,28 @@ def test_the_environment_and_what_wins_over_it() -> None:
 
 
 @pytest.mark.parametrize(
+    ("url", "name", "prefix"),
+    [
+        ("s3://bucket", "bucket", ""),
+        ("s3://bucket/", "bucket", ""),
+        ("s3://bucket/a", "bucket", "a/"),
+        ("s3://bucket/a/b/", "bucket", "a/b/"),
+    ],
+)
+def test_a_bucket_and_what_its_keys_begin_with(url: str, name: str, prefix: str) -> None:
+    bucket = StoreSettings.load({**BUCKET, "INDUCTORY_STORE_BLOBS_URL": url}).bucket
+    assert bucket is not None
+    assert (bucket.name, bucket.prefix, bucket.redirect_s) == (name, prefix, None)
+    assert bucket.url == url.rstrip("/")
+
+
+def test_readers_are_sent_to_the_bucket_only_where_that_is_said() -> None:
+    bucket = StoreSettings.load({**BUCKET, **REDIRECT}).bucket
+    assert bucket is not None
+    assert bucket.redirect_s == 300
+
+
+@pytest.mark.parametrize(
     ("environ", "words"),
     [
         ({"INDUCTORY_STORE_DATADIR": "/x"}, "did you mean data_dir"),
@@ -48,6 +74,18 @@ def test_the_environment_and_what_wins_over_it() -> None:
         ({"INDUCTORY_STORE_BODY_IDLE_S": "inf"}, "body_idle_s must be"),
         ({"INDUCTORY_STORE_BODY_BYTES_PER_S_MIN": "0"}, "body_bytes_per_s_min must be"),
         ({"INDUCTORY_STORE_INLINE_BYTES_TOTAL_MAX": "-1"}, "can't be negative"),
+        ({"INDUCTORY_STORE_BLOBS_URL": "https://bucket"}, "blobs_url must be s3://bucket"),
+        ({"INDUCTORY_STORE_BLOBS_URL": "s3://"}, "blobs_url must be s3://bucket"),
+        ({"INDUCTORY_STORE_BLOBS_URL": "s3://bucket//x"}, "blobs_url must be s3://bucket"),
+        ({"INDUCTORY_STORE_BLOBS_URL": "s3://bucket/a b"}, "blobs_url must be s3://bucket"),
+        ({**BUCKET, "INDUCTORY_STORE_S3_ENDPOINT_URL": "minio:9000"}, "s3_endpoint_url must be"),
+        ({**BUCKET, "INDUCTORY_STORE_S3_CHECKSUMS": "never"}, "s3_checksums must be one of"),
+        ({**BUCKET, "INDUCTORY_STORE_S3_ENCRYPTION": "rot13"}, "s3_encryption must be one of"),
+        ({**BUCKET, "INDUCTORY_STORE_S3_KMS_KEY": "key"}, "of use with s3_encryption=aws:kms only"),
+        ({**BUCKET, "INDUCTORY_STORE_S3_TIMEOUT_S": "nan"}, "s3_timeout_s must be"),
+        ({**BUCKET, **REDIRECT, "INDUCTORY_STORE_S3_REDIRECT_S": "604801"}, "s3_redirect_s must be"),
+        ({"INDUCTORY_STORE_S3_REDIRECT": "yes"}, "not on or off"),
+        ({"INDUCTORY_STORE_S3_REDIRECTS": "on"}, "did you mean s3_redirect"),
     ],
 )
 def test_what_makes_no_sense_is_refused(environ: dict[str, str], words: str) -> None:

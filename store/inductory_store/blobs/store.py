@@ -43,6 +43,13 @@ class BlobStore(Protocol):
         """Raise StorageFull or StorageFailed unless a blob could be written now."""
 
 
+class KeptBlobs(BlobStore, Protocol):
+    """A BlobStore that outlives its processes, and what they leave when they die."""
+
+    def sweep_incoming(self, now: float) -> int:
+        """Remove what processes that died left half-written; return how many things that were."""
+
+
 @runtime_checkable
 class DirectUrls(Protocol):
     """What a blob store can do beside, if readers can fetch from where it keeps its bytes."""

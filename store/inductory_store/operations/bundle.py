@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
 
 from inductory_client.contract import wire
 from inductory_client.contract.artifact import Artifact
@@ -20,7 +22,11 @@ from inductory_store.catalog.manifests import manifests
 from inductory_store.kept_answers import ANSWER_BYTES_MAX
 from inductory_store.store import Store
 
+from .ahead import read_ahead
 from .get_blob import read_packed
+
+AHEAD_BLOB_BYTES_MAX = 1 << 20
+"""Larger blobs are read one at a time: several would take much memory, and their bytes take the time."""
 
 
 def kept_bundle(store: Store, namespace: str, key: str) -> bytes | None:
@@ -96,12 +102,17 @@ def _stream(store: Store, index: BundleIndex, data: bytes) -> Iterator[bytes]:
     yield MAGIC
     yield frame_header(digest_of(data), len(data), packed)
     yield packed
-    frames = 1
-    for each in blobs_of(index):
-        body, _ = read_packed(store, each.digest, each.size)
-        # The header has a checksum of the whole frame, so a frame is in memory while it is sent.
-        frame = body if isinstance(body, bytes) else b"".join(body)
-        yield frame_header(each.digest, each.size, frame)
-        yield frame
-        frames += 1
-    yield end_header(frames)
+    blobs = blobs_of(index)
+    small = read_ahead(partial(_frame, store), (each for each in blobs if each.size <= AHEAD_BLOB_BYTES_MAX))
+    with closing(small):
+        for each in blobs:
+            frame = next(small) if each.size <= AHEAD_BLOB_BYTES_MAX else _frame(store, each)
+            yield frame_header(each.digest, each.size, frame)
+            yield frame
+    yield end_header(1 + len(blobs))
+
+
+def _frame(store: Store, blob: Descriptor) -> bytes:
+    """Return a blob's zstd frame, all of it: its header has a checksum of the whole."""
+    body, _ = read_packed(store, blob.digest, blob.size)
+    return body if isinstance(body, bytes) else b"".join(body)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import BinaryIO
 
 from inductory_client.contract.errors import InductoryError, NotFound, StorageFailed
 
+from inductory_store.blobs.store import DirectUrls
 from inductory_store.blobs.unpacking import unpacked, verified
 from inductory_store.catalog.blobs import BlobRow, mark_damaged, ready_blobs
 from inductory_store.store import Store
@@ -19,22 +19,16 @@ from .recover import recover
 AHEAD_BYTES_MAX = 8 << 20
 """Blobs up to this size are verified before their first byte is sent; larger ones before their last."""
 
+DIRECT_BYTES_MIN = 1 << 20
+"""Readers are sent elsewhere for larger frames: a second connection takes as long as a MiB over the first."""
+
 _log = logging.getLogger(__name__)
 
 Body = bytes | Iterator[bytes]
 
 
-@dataclass(frozen=True)
-class BlobHead:
-    """What is known of a blob without reading it."""
-
-    digest: str
-    size: int
-    packed_size: int
-
-
-def find_blob(store: Store, digest: str) -> BlobHead:
-    """Return a blob's sizes. Raises NotFound, and StorageFailed where it was promised and is gone.
+def find_blob(store: Store, digest: str) -> BlobRow:
+    """Return what is promised of a blob. Raises NotFound.
 
     A blob that was found damaged is looked for again, and read to its end before it is promised again.
     """
@@ -43,10 +37,27 @@ def find_blob(store: Store, digest: str) -> BlobHead:
         row = _row(store, digest)
     if row is None:
         raise NotFound(f"there is no blob {digest}")
+    return row
+
+
+def packed_size_at_rest(store: Store, digest: str) -> int:
+    """Return the length of a promised blob's zstd frame, unread. Raises StorageFailed where it is gone."""
     stat = store.blobs.stat(digest)
     if stat is None:
         raise _lost(store, digest)
-    return BlobHead(digest, row.size, stat.packed_size)
+    return stat.packed_size
+
+
+def direct_url(store: Store, row: BlobRow) -> str | None:
+    """Return an address that gives a blob's zstd frame, or None where it is to be read through here.
+
+    Raises StorageFailed where the blob is gone: it is noticed now or never, since what another server
+    answers isn't seen here.
+    """
+    if row.packed_size < DIRECT_BYTES_MIN or not isinstance(store.blobs, DirectUrls):
+        return None
+    packed_size_at_rest(store, row.digest)
+    return store.blobs.direct_url(row.digest)
 
 
 def read_blob(store: Store, digest: str, size: int, start: int, stop: int) -> Body:

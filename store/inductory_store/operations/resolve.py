@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import closing
+from functools import partial
 
 from inductory_client.contract import wire
 from inductory_client.contract.artifact import Artifact
@@ -12,6 +14,7 @@ from inductory_store.catalog.artifacts import artifact_records
 from inductory_store.catalog.blobs import BlobRow, ready_blobs
 from inductory_store.store import Store
 
+from .ahead import read_ahead
 from .explain import explain
 from .get_blob import small_packed
 
@@ -57,13 +60,17 @@ def _inline(
     """Return small blobs, the smallest first, as long as they fit, and the digests of lost ones."""
     blobs: dict[str, bytes] = {}
     lost: set[str] = set()
-    for row in sorted(rows, key=lambda row: (row.packed_size, row.digest)):
-        if row.packed_size > min(bytes_max, budget):
-            break
-        frame = small_packed(store, row)
-        if frame is None:
-            lost.add(row.digest)
-        elif len(frame) <= min(bytes_max, budget):
-            blobs[row.digest] = frame
-            budget -= len(frame)
+    room = min(bytes_max, budget)
+    small = sorted(
+        (row for row in rows if row.packed_size <= room), key=lambda row: (row.packed_size, row.digest)
+    )
+    with closing(read_ahead(partial(small_packed, store), small)) as frames:
+        for row, frame in zip(small, frames, strict=False):
+            if frame is None:
+                lost.add(row.digest)
+            elif len(frame) <= min(bytes_max, budget):
+                blobs[row.digest] = frame
+                budget -= len(frame)
+            else:
+                break
     return blobs, lost

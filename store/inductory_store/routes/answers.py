@@ -12,10 +12,10 @@ from fastapi import Request, Response
 from inductory_client.contract import wire
 from starlette.concurrency import run_in_threadpool
 
+from inductory_store.pace import Pace
 from inductory_store.store import Store
 
 from .body import SHORT_BYTES_MAX, content_length, read_whole
-from .pace import Pace
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -12,8 +12,15 @@ from fastapi.responses import RedirectResponse, StreamingResponse
 from inductory_client.contract.errors import LengthRequired, Malformed, RangeNotSatisfiable
 from inductory_client.contract.wire import SIZE_HEADER, BlobsMissing, BlobsWanted
 
-from inductory_store.blobs.store import DirectUrls
-from inductory_store.operations.get_blob import BlobHead, Body, find_blob, read_blob, read_packed
+from inductory_store.catalog.blobs import BlobRow
+from inductory_store.operations.get_blob import (
+    Body,
+    direct_url,
+    find_blob,
+    packed_size_at_rest,
+    read_blob,
+    read_packed,
+)
 from inductory_store.operations.missing_blobs import missing_blobs
 from inductory_store.operations.put_blob import put_blob
 from inductory_store.problems import problem_response
@@ -53,19 +60,24 @@ async def put(request: Request, digest: str) -> Response:
 @router.head("/blobs/{digest}")
 @router.get(
     "/blobs/{digest}",
-    responses={200: {"description": "The blob", "content": {"application/octet-stream": {}}}},
+    responses={
+        200: {"description": "The blob", "content": {"application/octet-stream": {}}},
+        307: {"description": "As zstd, large, and in a bucket: `Location` gives the zstd frame for a while"},
+    },
 )
 def get(request: Request, digest: str) -> Response:
-    """Download a blob, or a range of it; as zstd with `Accept-Encoding: zstd` and no Range."""
-    store = store_of(request)
-    head = find_blob(store, digest_of_path(digest))
+    """Download a blob, or a range of it; as zstd with `Accept-Encoding: zstd` and no Range.
+
+    A store whose blobs are in a bucket may send readers of zstd there. Without that encoding it never does.
+    """
+    row = find_blob(store_of(request), digest_of_path(digest))
     packed = "range" not in request.headers and _takes_zstd(request.headers.get("accept-encoding", ""))
-    headers = _headers(head, packed)
+    headers = _headers(row, packed)
     if _has_it(request.headers.get("if-none-match"), headers["ETag"]):
         return Response(status_code=304, headers=headers)
     if packed:
-        return _get_packed(request, head, headers)
-    return _get_bytes(request, head, headers)
+        return _get_packed(request, row, headers)
+    return _get_bytes(request, row, headers)
 
 
 @router.post("/blobs:missing", **takes(BlobsWanted), responses=gives(BlobsMissing))
@@ -74,32 +86,35 @@ async def missing(request: Request) -> Response:
     return await received(request, BlobsWanted, partial(missing_blobs, store_of(request)))
 
 
-def _get_packed(request: Request, head: BlobHead, headers: dict[str, str]) -> Response:
+def _get_packed(request: Request, row: BlobRow, headers: dict[str, str]) -> Response:
     store = store_of(request)
-    if isinstance(store.blobs, DirectUrls):
-        return RedirectResponse(store.blobs.direct_url(head.digest), 307, {"Cache-Control": "no-store"})
     headers |= {"Content-Encoding": "zstd"}
     if request.method == "HEAD":
-        return _answer(b"", head.packed_size, 200, headers)
-    body, packed_size = read_packed(store, head.digest, head.size)
+        return _answer(b"", packed_size_at_rest(store, row.digest), 200, headers)
+    if url := direct_url(store, row):
+        # The address is good for a short while, and for GET only.
+        return RedirectResponse(url, 307, {"Cache-Control": "no-store", "Vary": headers["Vary"]})
+    body, packed_size = read_packed(store, row.digest, row.size)
     return _answer(body, packed_size, 200, headers)
 
 
-def _get_bytes(request: Request, head: BlobHead, headers: dict[str, str]) -> Response:
+def _get_bytes(request: Request, row: BlobRow, headers: dict[str, str]) -> Response:
+    store = store_of(request)
     asked = request.headers.get("range")
     if request.headers.get("if-range", headers["ETag"]) != headers["ETag"]:
         asked = None
     try:
         # A Range has a meaning for GET only.
-        wanted = parse_range(asked, head.size) if request.method == "GET" else None
+        wanted = parse_range(asked, row.size) if request.method == "GET" else None
     except RangeNotSatisfiable as error:
-        return problem_response(error, {"Content-Range": f"bytes */{head.size}"})
-    start, stop = wanted or (0, head.size)
+        return problem_response(error, {"Content-Range": f"bytes */{row.size}"})
+    start, stop = wanted or (0, row.size)
     if wanted is not None:
-        headers |= {"Content-Range": f"bytes {start}-{stop - 1}/{head.size}"}
-    body = (
-        b"" if request.method == "HEAD" else read_blob(store_of(request), head.digest, head.size, start, stop)
-    )
+        headers |= {"Content-Range": f"bytes {start}-{stop - 1}/{row.size}"}
+    if request.method == "HEAD":
+        packed_size_at_rest(store, row.digest)
+        return _answer(b"", stop - start, 200, headers)
+    body = read_blob(store, row.digest, row.size, start, stop)
     return _answer(body, stop - start, 206 if wanted is not None else 200, headers)
 
 
@@ -111,13 +126,13 @@ def _answer(body: Body, length: int, status: int, headers: dict[str, str]) -> Re
     return StreamingResponse(body, status, headers, media_type)
 
 
-def _headers(head: BlobHead, packed: bool) -> dict[str, str]:
+def _headers(row: BlobRow, packed: bool) -> dict[str, str]:
     return {
-        "ETag": f'"{head.digest}.zst"' if packed else f'"{head.digest}"',
+        "ETag": f'"{row.digest}.zst"' if packed else f'"{row.digest}"',
         "Cache-Control": _FOREVER,
         "Accept-Ranges": "bytes",
         "Vary": "Accept-Encoding",
-        SIZE_HEADER: str(head.size),
+        SIZE_HEADER: str(row.size),
     }
 
 

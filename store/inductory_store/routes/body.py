@@ -13,8 +13,7 @@ from inductory_client.contract.wire import MESSAGE_BYTES_MAX
 from starlette.requests import ClientDisconnect
 
 from inductory_store.blobs.unpacking import CHUNK_BYTES
-
-from .pace import Pace
+from inductory_store.pace import Pace
 
 SHORT_BYTES_MAX = 256 << 10
 """A message of up to so many bytes is received at any time, and in one go; longer ones take turns."""
