@@ -29,7 +29,7 @@ GOALS: dict[str, Goal] = {"storm_over_nginx": ("at_least", 0.5)}
 MEASURED = {
     "storm_over_nginx": "starts a second from the store over those from nginx; medians",
     "p50_s": "of one start, all of them begun at once",
-    "server_cpu_s": "of the store, a round; the clients' is client_cpu_s",
+    "client_cpu_s": "of all nodes, a round",
     "bundle_bytes": "what each node receives",
 }
 

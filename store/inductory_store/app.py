@@ -19,7 +19,8 @@ from .settings import StoreSettings
 from .store import Store
 from .version import __version__
 
-_ROUTES = (blobs, artifacts, manifests, builds, leases, events, stats, health, page)
+# Looked through in this order: what is asked most comes first.
+_ROUTES = (artifacts, blobs, manifests, builds, leases, events, stats, health, page)
 
 
 def create_app(settings: StoreSettings, blobs_at: BlobStore | None = None) -> FastAPI:

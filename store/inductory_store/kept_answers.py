@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable
 
 KEPT_S = 10.0
 """How long another process of the store may go on answering from before something changed."""
+MOMENT_S = 1.0
 ANSWER_BYTES_MAX = 16 << 20
 """The bundle of a model's start has some megabytes."""
 BYTES_MAX = 128 << 20
@@ -42,15 +43,25 @@ class KeptAnswers:
         return self._changes
 
     def get(self, question: Hashable) -> bytes | None:
+        """Return an answer, None where it is to be worked out.
+
+        Of those who ask for one that is old, one is told so, and the others have it for a moment longer: else
+        all of them would work it out at once.
+        """
         with self._lock:
             found = self._kept.get(question)
             if found is None:
                 return None
-            if self._clock() >= found[0]:
-                self._drop(question)
-                return None
+            until, answer = found
             self._kept.move_to_end(question)
-            return found[1]
+            now = self._clock()
+            if now < until:
+                return answer
+            if now < until + KEPT_S:
+                self._kept[question] = (now + MOMENT_S, answer)
+            else:
+                self._drop(question)
+            return None
 
     def keep(self, question: Hashable, answer: bytes, changes: int) -> None:
         """Keep an answer, unless it is long, or was begun before something changed."""

@@ -76,6 +76,13 @@ def queries(store: Store, operate: Callable[[], object]) -> int:
     return len(seen)
 
 
+def whole_bundle(store: Store, key: str) -> bytes:
+    """Return a build's bundle, gathered anew."""
+    store.answers.forget()
+    found = open_bundle(store, "default", key)
+    return found if isinstance(found, bytes) else b"".join(found)
+
+
 def publish(store: Store, count: int) -> tuple[list[str], str]:
     """Publish a build of `count` artifacts; return their keys and the build's."""
     values = []
@@ -109,7 +116,7 @@ def test_reading_takes_a_constant_number_of_queries(store: Store, count: int) ->
     assert all(miss.nearest is not None for miss in resolved[0].misses)
     assert queries(store, lambda: lookup(store, Filters(namespace="default"), None, 100)) == 1
     assert queries(store, lambda: list_builds(store, "default", None, 100)) == 2
-    assert queries(store, lambda: b"".join(open_bundle(store, "default", build_key))) == 4
+    assert queries(store, lambda: whole_bundle(store, build_key)) == 5
     assert queries(store, lambda: overview(store)) == 8
 
 
@@ -192,8 +199,8 @@ def test_an_answer_of_many_blobs_stays_within_its_bound(store: Store) -> None:
 
 def test_a_bundle_is_the_same_twice(store: Store) -> None:
     _, key = publish(store, 5)
-    first = b"".join(open_bundle(store, "default", key))
-    assert first == b"".join(open_bundle(store, "default", key))
+    first = whole_bundle(store, key)
+    assert first == whole_bundle(store, key)
     assert len(list(read_frames(io.BytesIO(first), 1 << 20))) == 6
 
 
@@ -212,7 +219,7 @@ class MeetingBlobs(MemoryBlobs):
 def test_a_bundle_and_an_answer_read_several_blobs_at_once(store: Store) -> None:
     meeting = replace(store, blobs=MeetingBlobs())
     keys, build_key = publish(meeting, AHEAD_MAX)
-    frames = list(read_frames(io.BytesIO(b"".join(open_bundle(meeting, "default", build_key))), 1 << 20))
+    frames = list(read_frames(io.BytesIO(whole_bundle(meeting, build_key)), 1 << 20))
     assert len(frames) == AHEAD_MAX + 1
     asked = wire.Resolve(artifacts=tuple(wire.ArtifactWanted(key=key) for key in keys))
     assert len(resolve(meeting, "default", asked).blobs) == AHEAD_MAX

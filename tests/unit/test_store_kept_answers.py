@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from client_samples import FakeClock
-from inductory_store.kept_answers import ANSWER_BYTES_MAX, KEPT_S, KeptAnswers
+from inductory_store.kept_answers import ANSWER_BYTES_MAX, KEPT_S, MOMENT_S, KeptAnswers
 
 
 def test_what_is_kept_is_found_for_a_while() -> None:
@@ -15,6 +15,20 @@ def test_what_is_kept_is_found_for_a_while() -> None:
     assert kept.get("another") is None
     clock.pass_by(KEPT_S / 2)
     assert kept.get("question") is None
+
+
+def test_one_is_told_that_an_answer_is_old_and_the_others_have_it_a_moment_longer() -> None:
+    clock = FakeClock()
+    kept = KeptAnswers(clock=clock)
+    kept.keep("question", b"old", kept.changes)
+    clock.pass_by(KEPT_S)
+    assert [kept.get("question") for _ in range(3)] == [None, b"old", b"old"]
+    clock.pass_by(MOMENT_S)
+    assert kept.get("question") is None, "the first one never came back"
+    kept.keep("question", b"new", kept.changes)
+    assert kept.get("question") == b"new"
+    clock.pass_by(2 * KEPT_S)
+    assert [kept.get("question") for _ in range(2)] == [None, None], "nobody has asked for long"
 
 
 def test_the_least_recently_used_goes_first() -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Iterator
 
 import anyio.from_thread
 from fastapi import Request
-from inductory_client.contract.errors import DeadlineExceeded, Malformed, TooLarge
+from inductory_client.contract.errors import DeadlineExceeded, InductoryError, Malformed, TooLarge
 from inductory_client.contract.wire import MESSAGE_BYTES_MAX
 from starlette.requests import ClientDisconnect
 
@@ -25,8 +24,12 @@ async def read_whole(request: Request, pace: Pace) -> bytes:
     if length is not None and length > MESSAGE_BYTES_MAX:
         raise _too_large()
     if length is not None and length <= SHORT_BYTES_MAX:
-        async with _patience(pace.idle_s, 0):
-            return await request.body()  # at once: most come with their headers, and are many
+        # Most come with their headers, and are many: there is nothing to pace.
+        try:
+            async with asyncio.timeout(pace.idle_s):
+                return await request.body()
+        except (TimeoutError, ClientDisconnect) as error:
+            raise _fault(error, 0) from None
     parts: list[bytes] = []
     stream = request.stream()
     while (part := await _next(stream, pace)) is not None:
@@ -72,22 +75,19 @@ def whole_number(text: str | None, name: str) -> int | None:
 async def _next(stream: AsyncGenerator[bytes, None], pace: Pace) -> bytes | None:
     loop = asyncio.get_running_loop()
     began = loop.time()
-    async with _patience(pace.patience_s, pace.received_bytes):
-        part = await anext(stream, None)
+    try:
+        async with asyncio.timeout(pace.patience_s):
+            part = await anext(stream, None)
+    except (TimeoutError, ClientDisconnect) as error:
+        raise _fault(error, pace.received_bytes) from None
     pace.arrived(len(part or b""), loop.time() - began)
     return part
 
 
-@asynccontextmanager
-async def _patience(seconds: float, received_bytes: int) -> AsyncIterator[None]:
-    """Turn what may go wrong with a sender into ours."""
-    try:
-        async with asyncio.timeout(seconds):
-            yield
-    except TimeoutError:
-        raise DeadlineExceeded(f"the body came too slowly: {received_bytes} bytes so far") from None
-    except ClientDisconnect:
-        raise Malformed("the sender hung up in the middle of the body") from None
+def _fault(error: TimeoutError | ClientDisconnect, received_bytes: int) -> InductoryError:
+    if isinstance(error, TimeoutError):
+        return DeadlineExceeded(f"the body came too slowly: {received_bytes} bytes so far")
+    return Malformed("the sender hung up in the middle of the body")
 
 
 def _too_large() -> TooLarge:
