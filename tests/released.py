@@ -21,7 +21,7 @@ def unpack_release(folder: Path) -> dict[str, str]:
 
     Raises LookupError where this copy of the repository has neither the tag nor the commit.
     """
-    for name in (VERSION, COMMIT):
+    for name in (VERSION, COMMIT, *_by_message()):
         archive = subprocess.run(
             ["git", "archive", "--format=tar", name, *FOLDERS], cwd=ROOT, capture_output=True, check=False
         )
@@ -31,3 +31,24 @@ def unpack_release(folder: Path) -> dict[str, str]:
             paths = [str(folder / name) for name in ("client", "store")]
             return {"PYTHONPATH": os.pathsep.join(paths)}
     raise LookupError(f"{VERSION} isn't here; fetch it: git fetch --depth 1 origin tag {VERSION}")
+
+
+def is_cut_off() -> bool:
+    """Whether this copy has a part of the history only, and no way to have the release."""
+    found = subprocess.run(
+        ["git", "rev-parse", "--is-shallow-repository"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return found.stdout.strip() != "false"
+
+
+def _by_message() -> list[str]:
+    """Return the release's commit in a history that was written anew."""
+    message = f"^Release {VERSION.removeprefix('v')}:"
+    found = subprocess.run(
+        ["git", "log", "--format=%H", f"--grep={message}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return found.stdout.split()

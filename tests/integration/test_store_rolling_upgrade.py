@@ -27,7 +27,7 @@ from inductory_store.catalog.catalog import Catalog
 from inductory_store.catalog.migrate import alembic_config, is_current, migrations_folder, upgrade
 from inductory_store.settings import StoreSettings
 from msgspec.structs import replace
-from released import unpack_release
+from released import is_cut_off, unpack_release
 from store_messages import Talk, artifact, build, descriptor, manifest
 from store_process import Database, StoreProcess
 
@@ -44,7 +44,7 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     try:
         return unpack_release(tmp_path_factory.mktemp("released"))
     except LookupError as absent:
-        give_up = pytest.fail if "CI" in os.environ else pytest.skip
+        give_up = pytest.fail if "CI" in os.environ and not is_cut_off() else pytest.skip
         give_up(str(absent))
 
 
