@@ -30,6 +30,7 @@ TORCH_PRIVATE = {
 
 SEAMS = {
     "inductory_client.cli.serve": "inductory_store",
+    "inductory_client.cli.scrubbing": "inductory_store",
     "inductory_client.cli.compile": "inductory_compiler",
     "inductory_client.graph.compiling": "inductory_compiler",
 }

@@ -17,9 +17,10 @@ from .app import create_app
 from .blobs.place import open_blobs
 from .catalog.blobs import has_blobs
 from .catalog.catalog import Catalog
-from .catalog.migrate import upgrade
+from .catalog.migrate import is_current, upgrade
 from .operations.await_keys import Waiting
 from .settings import StoreSettings
+from .store import Store
 
 GRACE_SECONDS = 10
 """How long answers under way may take to finish at the end."""
@@ -66,6 +67,25 @@ def migrate(settings: StoreSettings) -> bool:
                 return has_blobs(connection)
         finally:
             catalog.close()
+
+
+@contextmanager
+def opened(settings: StoreSettings) -> Iterator[Store]:
+    """Open what a store works with, for those who look after it while stores run or while none does.
+
+    Raises BadSettings where no store was ever started there, StorageFailed where it can't be reached.
+    """
+    if not settings.database_url and not settings.data_dir.exists():
+        raise BadSettings(f"there is no store in {settings.data_dir}: --data-dir says where it is")
+    catalog = Catalog(settings.catalog_url, settings.database_connections_max)
+    try:
+        with catalog.read() as connection:
+            if not is_current(connection):
+                raise BadSettings("the catalog has an older schema, or none: start `inductory serve` once")
+            filled = has_blobs(connection)
+        yield Store(settings, catalog, open_blobs(settings, filled=filled))
+    finally:
+        catalog.close()
 
 
 class _Server(uvicorn.Server):

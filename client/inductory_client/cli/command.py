@@ -26,6 +26,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "pull": ("inductory_client.cli.pull", "fetch a build into the local cache, or write a vLLM cache folder"),
     "status": ("inductory_client.cli.status", "show the store, the local cache and the trusted keys"),
     "verify": ("inductory_client.cli.verify", "look for damaged blobs, here or in a build at the store"),
+    "scrub": (
+        "inductory_client.cli.scrub",
+        "look whether a store has the bytes that it promises",
+    ),
+    "repair": ("inductory_client.cli.repair", "scrub a store, and mend what can be mended"),
     "doctor": ("inductory_client.cli.doctor", "say in words what is wrong with this machine's set-up"),
 }
 """Module and summary, by name."""

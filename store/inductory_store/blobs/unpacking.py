@@ -67,6 +67,34 @@ class Unpacking:
             raise DigestMismatch(f"the bytes aren't {self._digest}, but {self._hash.hexdigest()}")
 
 
+def measured(packed: Iterable[bytes], size_max: int) -> tuple[str, int, int]:
+    """Return the digest, the size and the packed size of a zstd frame of which nothing is known.
+
+    Raises Corrupt unless it is one whole frame, TooLarge for more than `size_max` bytes.
+    """
+    decompressor, digest, size, packed_size = zstd.ZstdDecompressor(), hashlib.sha256(), 0, 0
+    for chunk in packed:
+        if decompressor.eof and chunk:
+            raise Corrupt("the blob isn't exactly one whole zstd frame")
+        packed_size += len(chunk)
+        data = chunk
+        while not decompressor.eof:
+            try:
+                piece = decompressor.decompress(data, CHUNK_BYTES)
+            except zstd.ZstdError as error:
+                raise Corrupt("the blob isn't a whole zstd frame") from error
+            data = b""
+            digest.update(piece)
+            size += len(piece)
+            if size > size_max:
+                raise TooLarge(f"the blob holds more than {size_max} bytes")
+            if decompressor.needs_input:
+                break
+    if not decompressor.eof or decompressor.unused_data:
+        raise Corrupt("the blob isn't exactly one whole zstd frame")
+    return digest.hexdigest(), size, packed_size
+
+
 def verified(packed: Iterable[bytes], digest: str, size: int) -> Iterator[bytes]:
     """Yield the chunks of a zstd frame as they are; the last one only once the whole blob is verified.
 

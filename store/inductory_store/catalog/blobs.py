@@ -44,6 +44,19 @@ def damaged_blob(connection: Connection, digest: str) -> BlobRow | None:
     return None if row is None else BlobRow(row.digest, row.size, row.packed_size)
 
 
+def blobs_after(connection: Connection, digest: str, limit: int) -> list[tuple[BlobRow, bool]]:
+    """Return the rows behind a digest, in order, each with whether its bytes are promised."""
+    query = select(blob.c.digest, blob.c.size, blob.c.packed_size, blob.c.state).where(blob.c.digest > digest)
+    rows = connection.execute(query.order_by(blob.c.digest).limit(limit))
+    return [(BlobRow(row.digest, row.size, row.packed_size), row.state == READY) for row in rows]
+
+
+def known_blobs(connection: Connection, digests: Collection[str]) -> set[str]:
+    """Return those of `digests` that have a row, promised or not."""
+    portions = among(blob.c.digest, digests)
+    return {found for each in portions for found in connection.scalars(select(blob.c.digest).where(each))}
+
+
 def add_blob(connection: Connection, row: BlobRow, now: float) -> None:
     """Promise the blob; one that was found damaged is whole again."""
     values = {"digest": row.digest, "size": row.size, "packed_size": row.packed_size}
