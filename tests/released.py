@@ -28,6 +28,12 @@ def unpack_release(folder: Path) -> dict[str, str]:
         if archive.returncode == 0:
             with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
                 files.extractall(folder, filter="data")
+            # What an installed release would say of itself: today's is installed here.
+            about = folder / "client" / f"inductory-{VERSION.removeprefix('v')}.dist-info"
+            about.mkdir()
+            (about / "METADATA").write_text(
+                f"Metadata-Version: 2.1\nName: inductory\nVersion: {VERSION.removeprefix('v')}\n"
+            )
             paths = [str(folder / name) for name in ("client", "store")]
             return {"PYTHONPATH": os.pathsep.join(paths)}
     raise LookupError(f"{VERSION} isn't here; fetch it: git fetch --depth 1 origin tag {VERSION}")

@@ -64,23 +64,24 @@ DAMAGE: dict[str, Callable[[bytes, bytes], bytes]] = {
 @pytest.mark.parametrize("place", [0, 1], ids=["payload", "native"])
 @pytest.mark.parametrize("name", DAMAGE)
 def test_damaged_bytes_in_the_store_are_compiled_anew(
-    node: Node, builder: Node, store: StoreProcess, compiled: Compiled, name: str, place: int
+    node: Node, builder: Node, compiled: Compiled, name: str, place: int, tmp_path: Path
 ) -> None:
     """And once they were published again, the store serves them again."""
-
-    def path_of(data: bytes) -> Path:
-        digest = digest_of(data)
-        return store.data_dir / "cas" / "sha256" / digest[:2] / f"{digest}.zst"
-
-    path, other = (path_of(compiled.drafts[which].blobs[place].data) for which in (1, 0))
-    path.write_bytes(DAMAGE[name](path.read_bytes(), other.read_bytes()))
-    try:
-        report, warnings = replace(node, options={**node.options, "publish": False}).start(three_pieces())
-    finally:
+    with StoreProcess(tmp_path / "damaged-store") as store:  # one that has nothing of it in memory
+        node, builder = replace(node, url=store.url), replace(builder, url=store.url)
         builder.publish(*compiled.drafts)
-    assert (report.outcome, report.hits, report.compiled) == ("compiled", 2, 1), report.reason
-    assert len(warnings) <= 1
-    assert replace(node, folder=node.folder / "another").start(three_pieces())[0].outcome == "loaded"
+
+        def path_of(data: bytes) -> Path:
+            digest = digest_of(data)
+            return store.data_dir / "cas" / "sha256" / digest[:2] / f"{digest}.zst"
+
+        path, other = (path_of(compiled.drafts[which].blobs[place].data) for which in (1, 0))
+        path.write_bytes(DAMAGE[name](path.read_bytes(), other.read_bytes()))
+        report, warnings = replace(node, options={**node.options, "publish": False}).start(three_pieces())
+        assert (report.outcome, report.hits, report.compiled) == ("compiled", 2, 1), report.reason
+        assert len(warnings) <= 1
+        builder.publish(*compiled.drafts)
+        assert replace(node, folder=node.folder / "another").start(three_pieces())[0].outcome == "loaded"
 
 
 def test_a_store_that_is_gone_costs_a_compile(node: Node) -> None:

@@ -251,7 +251,8 @@ class _Graph:
         compiled: dict[str, Compiled] = {}
 
         def compile_here(keys: Collection[str], others: bool) -> None:
-            made = self._compile(graph, {key: graph.unique[key] for key in keys})
+            # In the graph's order, whatever the order of `keys`: it leaves traces in the bytes.
+            made = self._compile(graph, {key: p for key, p in graph.unique.items() if key in keys})
             compiled.update(made)
             if others:
                 drafts = tuple(result.draft for result in made.values())
