@@ -5,6 +5,8 @@ Fields nobody knows are refused, so that a misspelt option is an error and not a
 
 from __future__ import annotations
 
+import os
+import threading
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
@@ -52,9 +54,33 @@ def encode(message: Any) -> bytes:
 def decode(data: bytes, message_type: type[T]) -> T:
     """Read one message. Raises Malformed, saying which field is wrong."""
     try:
-        return msgspec.json.decode(data, type=message_type)
+        return _decoder_of(message_type).decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Malformed(str(error)) from error
+
+
+_decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
+_making = threading.Lock()
+
+
+def _decoder_of(message_type: type[T]) -> msgspec.json.Decoder[T]:
+    """Return the decoder of a type.
+
+    One thread makes one at a time: where several make their first at once, msgspec 0.22 crashes the process.
+    """
+    found = _decoders.get(message_type)
+    if found is None:
+        with _making:
+            found = _decoders.setdefault(message_type, msgspec.json.Decoder(message_type))
+    return found
+
+
+def _begin_anew() -> None:
+    global _making
+    _making = threading.Lock()  # in a child nobody else makes one
+
+
+os.register_at_fork(after_in_child=_begin_anew)
 
 
 class Message(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
