@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import shlex
+import statistics
 import subprocess
 import sys
 import time
@@ -30,6 +31,11 @@ _BEGAN = time.monotonic()
 def progress(text: str) -> None:
     """Say what is being done, on standard error: standard output holds the result alone."""
     print(f"[{time.monotonic() - _BEGAN:5.0f} s] {text}", file=sys.stderr, flush=True)
+
+
+def median(runs: Sequence[Mapping[str, Any]], kind: str, figure: str) -> float:
+    """Return the median of a figure that each run has of a kind, to three places."""
+    return round(float(statistics.median(run[kind][figure] for run in runs)), 3)
 
 
 def clean_environ(home: Path, **more: str) -> dict[str, str]:

@@ -13,7 +13,6 @@ import json
 import random
 import re
 import shutil
-import statistics
 import subprocess
 import tempfile
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 import _servers
-from _harness import Goal, finish, progress
+from _harness import Goal, finish, median, progress
 from inductory_client.client import Client
 from inductory_client.contract.descriptor import NATIVE, PAYLOAD
 from inductory_client.contract.digest import digest_of
@@ -137,16 +136,13 @@ def _load(url: str, script: Path) -> dict[str, float]:
 
 
 def _figures(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    def median(name: str, figure: str) -> float:
-        return round(float(statistics.median(run[name][figure] for run in runs)), 3)
-
-    store, ceiling = median("store", "per_s"), median("ceiling", "per_s")
+    store, ceiling = median(runs, "store", "per_s"), median(runs, "ceiling", "per_s")
     return {
         "resolve_over_ceiling": round(store / ceiling, 4),
         "resolve_per_s": store,
         "ceiling_per_s": ceiling,
-        "p99_ms": median("store", "p99_ms"),
-        "ceiling_p99_ms": median("ceiling", "p99_ms"),
+        "p99_ms": median(runs, "store", "p99_ms"),
+        "ceiling_p99_ms": median(runs, "ceiling", "p99_ms"),
         "connections": CONNECTIONS,
         "rounds": len(runs),
     }

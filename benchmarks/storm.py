@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import sys
 import tarfile
 import tempfile
@@ -20,7 +19,7 @@ from typing import Any
 from urllib.request import urlopen
 
 import _servers
-from _harness import Goal, clean_environ, finish, json_of, progress
+from _harness import Goal, clean_environ, finish, json_of, median, progress
 
 ROUNDS = 5
 NODES = 1000
@@ -78,18 +77,15 @@ def _round(number: int, urls: dict[str, str], nodes: int) -> dict[str, Any]:
 
 
 def _figures(runs: list[dict[str, Any]], size: int, nodes: int) -> dict[str, Any]:
-    def median(name: str, figure: str) -> float:
-        return round(float(statistics.median(run[name][figure] for run in runs)), 3)
-
-    store, nginx = median("store", "starts_per_s"), median("nginx", "starts_per_s")
+    store, nginx = median(runs, "store", "starts_per_s"), median(runs, "nginx", "starts_per_s")
     return {
         "storm_over_nginx": round(store / nginx, 4),
         "starts_per_s": store,
         "nginx_starts_per_s": nginx,
-        "p50_s": median("store", "p50_s"),
-        "p99_s": median("store", "p99_s"),
-        "nginx_p99_s": median("nginx", "p99_s"),
-        "client_cpu_s": median("store", "cpu_s"),
+        "p50_s": median(runs, "store", "p50_s"),
+        "p99_s": median(runs, "store", "p99_s"),
+        "nginx_p99_s": median(runs, "nginx", "p99_s"),
+        "client_cpu_s": median(runs, "store", "cpu_s"),
         "bundle_bytes": size,
         "nodes": nodes,
         "rounds": len(runs),

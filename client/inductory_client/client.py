@@ -48,8 +48,8 @@ class Client:
             self.signing_key,
             self.keyring,
             settings.drain_s,
-            self._record_published,
             self.leases,
+            self._record_published,
         )
         self._lock = ForkLock()
         self._keyring: Keyring | None = None

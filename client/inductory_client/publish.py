@@ -66,10 +66,6 @@ def kept_of_another(signer: str) -> str:
     )
 
 
-def _no_lease(key: str) -> None:
-    return None
-
-
 class Publisher:
     """Publishes in the background (`submit`) or at once (`publish_now`). Cheap to make."""
 
@@ -80,8 +76,8 @@ class Publisher:
         signing_key: Callable[[], SigningKey],
         keyring: Callable[[], Keyring],
         drain_s: float,
+        leases: Leases,
         done: Callable[[PublicationReport], None] = lambda report: None,
-        leases: Leases | None = None,
     ) -> None:
         """`done` is told of every publication that succeeded in the background. Leases of what is published
         end with it, and with what can't be.
@@ -142,7 +138,7 @@ class Publisher:
         blobs = {blob.descriptor.digest: blob for blob in publication.blobs}
         if self._store is None:
             return PublicationReport(blobs=len(blobs))
-        token_of = _no_lease if self._leases is None else self._leases.token_of
+        token_of = self._leases.token_of
         sending = _Sending(self._store, publication, artifacts, blobs, self._keyring(), token_of, progress)
         report = sending.run()
         for signer in report.untrusted:
@@ -186,7 +182,7 @@ class Publisher:
                 self._end_leases(publication)
 
     def _end_leases(self, publication: Publication) -> None:
-        if self._leases is not None and self._leases.any:
+        if self._leases.any:
             self._leases.end(draft.subject.key for draft in publication.artifacts)
 
     def _publish_patiently(self, publication: Publication) -> None:

@@ -87,7 +87,7 @@ def test_a_lease_is_renewed_while_it_is_needed(
     store_url: str, namespace: str, nodes: list[Client], tmp_path: Path
 ) -> None:
     key = draft("a").subject.key
-    with client(tmp_path / "short", url=store_url, namespace=namespace, lease_s=1.0) as node:
+    with client(tmp_path / "short", url=store_url, namespace=namespace, lease_s=3.0) as node:
         node.leases.take([key])
         before, seen_to_grow = 0.0, 0
         while seen_to_grow < 3:
@@ -181,7 +181,7 @@ from pathlib import Path
 from client_samples import client, draft
 from inductory_client.publication import Publication
 
-node = client(Path(sys.argv[1]), url=sys.argv[2], namespace=sys.argv[3], lease_s=1.0)
+node = client(Path(sys.argv[1]), url=sys.argv[2], namespace=sys.argv[3], lease_s=3.0)
 node.leases.take([draft("a").subject.key])
 print("taken", flush=True)
 sys.stdin.readline()

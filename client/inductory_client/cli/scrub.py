@@ -1,4 +1,4 @@
-"""`inductory scrub`: whether a store's promises hold. A seam: this reaches the store's package."""
+"""`inductory scrub`: whether a store has the bytes that it promises."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--database-url",
         metavar="URL",
-        help="SQLAlchemy URL of the catalog; SQLite in the data folder if left out",
+        help="postgresql:// address of the catalog; SQLite in the data folder if left out",
     )
 
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from inductory_client.contract.lease import FailedKey, HeldKey
-from sqlalchemy import Connection, case, delete, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, case, delete, func, or_, select, tuple_, update
 
 from .batches import among
-from .insert import insert_for
-from .order import free_ones
+from .insert import insert_for, insert_or_replace
+from .order import free_ones, in_order
 from .tables import compile_failure, lease
 
 FORGET_AFTER_S = 86_400.0
@@ -21,8 +21,6 @@ FORGET_AFTER_S = 86_400.0
 class LeaseRow:
     """A lease as it stands, alive or not."""
 
-    key: str
-    holder: str
     token: str
     expires_at: float
 
@@ -78,13 +76,8 @@ def renew(connection: Connection, namespace: str, tokens: Mapping[str, str], exp
 
     One that had run out and that nobody took is alive again.
     """
-    renewed = set()
-    for key, token in sorted(tokens.items()):
-        of_key = (lease.c.namespace == namespace, lease.c.key == key, lease.c.token == token)
-        statement = update(lease).where(*of_key).values(expires_at=expires_at).returning(lease.c.key)
-        if connection.execute(statement).first() is not None:
-            renewed.add(key)
-    return renewed
+    statement = update(lease).where(_these(namespace, tokens)).values(expires_at=expires_at)
+    return set(connection.scalars(statement.returning(lease.c.key)))
 
 
 def held_keys(
@@ -102,21 +95,24 @@ def held_keys(
 
 def locked_lease(connection: Connection, namespace: str, key: str) -> LeaseRow | None:
     """Return the lease of a key, and let nobody change it until the end of the transaction."""
-    query = select(lease.c.key, lease.c.holder, lease.c.token, lease.c.expires_at)
-    row = connection.execute(
-        query.where(lease.c.namespace == namespace, lease.c.key == key).with_for_update()
-    ).first()
+    query = select(lease.c.token, lease.c.expires_at).where(
+        lease.c.namespace == namespace, lease.c.key == key
+    )
+    row = connection.execute(query.with_for_update()).first()
     return None if row is None else LeaseRow(*row)
 
 
 def end_leases(connection: Connection, namespace: str, tokens: Mapping[str, str]) -> set[str]:
     """Remove leases by key and token, and return the keys of those that were there."""
-    ended = set()
-    for key, token in sorted(tokens.items()):
-        of_key = (lease.c.namespace == namespace, lease.c.key == key, lease.c.token == token)
-        if connection.execute(delete(lease).where(*of_key).returning(lease.c.key)).first() is not None:
-            ended.add(key)
-    return ended
+    statement = delete(lease).where(_these(namespace, tokens))
+    return set(connection.scalars(statement.returning(lease.c.key)))
+
+
+def _these(namespace: str, tokens: Mapping[str, str]) -> ColumnElement[bool]:
+    """Leases by key and token, taken in order."""
+    of_namespace = lease.c.namespace == namespace
+    pairs = tuple_(lease.c.key, lease.c.token).in_(list(tokens.items()))
+    return of_namespace & lease.c.key.in_(in_order(lease.c.key, where=of_namespace & pairs))
 
 
 def forget_key(connection: Connection, namespace: str, key: str) -> None:
@@ -138,9 +134,7 @@ def note_failure(
         "failures": before + 1,
         "retry_at": retry_at(before + 1),
     }
-    statement = insert_for(connection, compile_failure).values(**row)
-    others = {name: statement.excluded[name] for name in ("reason", "failures", "retry_at")}
-    connection.execute(statement.on_conflict_do_update(index_elements=["namespace", "key"], set_=others))
+    insert_or_replace(connection, compile_failure, row)
 
 
 def failed_keys(

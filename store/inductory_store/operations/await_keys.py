@@ -8,11 +8,11 @@ import logging
 import anyio
 from anyio import to_thread
 from inductory_client.contract.errors import InductoryError
-from inductory_client.contract.lease import LEASES_MAX, KeysAwaited, Standing
+from inductory_client.contract.lease import KeysAwaited, Standing
 
 from inductory_store.store import Store
 
-from .lease_keys import standing
+from .lease_keys import held, standing
 
 LOOK_EVERY_S = 0.1
 """How often the catalog is looked at while anybody waits, by each process of the store."""
@@ -30,7 +30,7 @@ class _Waiter:
 class Waiting:
     """Those who wait, in the event loop of one process; nothing of it is for other threads.
 
-    However many they are, they cost a query or two every tenth of a second, and none while nobody waits.
+    However many they are, they cost a look a namespace every tenth of a second, and none while nobody waits.
     """
 
     def __init__(self, store: Store) -> None:
@@ -42,10 +42,10 @@ class Waiting:
     async def standing(self, namespace: str, asked: KeysAwaited) -> Standing:
         """Return how keys stand, as soon as one of them isn't held any more, or after `wait_s`."""
         found = await to_thread.run_sync(standing, self._store, namespace, asked)
-        held = frozenset(each.key for each in found.held)
-        if self._closed or asked.wait_s == 0 or not held or held != frozenset(asked.keys):
+        all_held = frozenset(each.key for each in found.held)
+        if self._closed or asked.wait_s == 0 or not all_held or all_held != frozenset(asked.keys):
             return found
-        waiter = _Waiter(namespace, held)
+        waiter = _Waiter(namespace, all_held)
         self._waiters.add(waiter)
         if self._looking is None:
             self._looking = asyncio.create_task(self._look_on())
@@ -79,18 +79,10 @@ class Waiting:
             by_namespace.setdefault(waiter.namespace, set()).update(waiter.keys)
         for namespace, keys in by_namespace.items():
             try:
-                held = await to_thread.run_sync(self._held, namespace, tuple(keys))
+                still = await to_thread.run_sync(held, self._store, namespace, keys)
             except InductoryError as error:
                 _log.warning("who waits is told nothing for now: %s", error)
                 continue
             for waiter in waiters:
-                if waiter.namespace == namespace and not waiter.keys <= held:
+                if waiter.namespace == namespace and not waiter.keys <= still:
                     waiter.woken.set()
-
-    def _held(self, namespace: str, keys: tuple[str, ...]) -> frozenset[str]:
-        portions = [keys[start : start + LEASES_MAX] for start in range(0, len(keys), LEASES_MAX)]
-        return frozenset(
-            each.key
-            for portion in portions
-            for each in standing(self._store, namespace, KeysAwaited(keys=portion, wait_s=0)).held
-        )

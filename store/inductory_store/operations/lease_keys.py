@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Collection
 
 from inductory_client.contract.errors import LeaseHeld, StaleLease
 from inductory_client.contract.lease import (
@@ -113,6 +114,12 @@ def standing(store: Store, namespace: str, asked: KeysAwaited) -> Standing:
         free=tuple(key for key in keys if key not in known),
         failed=tuple(failed[key] for key in keys if key in failed),
     )
+
+
+def held(store: Store, namespace: str, keys: Collection[str]) -> frozenset[str]:
+    """Return those of `keys` that somebody compiles now: a publication ends its lease."""
+    with store.catalog.read() as connection:
+        return frozenset(held_keys(connection, namespace, keys, database_time(connection, store.clock)))
 
 
 def check_lease(connection: Connection, store: Store, namespace: str, key: str, token: str | None) -> None:

@@ -25,7 +25,7 @@ from inductory_client.graph.unsupported import Unsupported
 
 from . import facts
 from .behaviour import changed_behaviours
-from .container import Called, Header, unpack
+from .container import Header, unpack
 from .entry import entry
 from .outer import changed_operators, rebuild_outer
 from .signature import Signature
@@ -96,8 +96,7 @@ def load_dispatch(
         changed = differences_of(found)
         if changed:
             raise LoadFailed("; ".join(changed))
-        brought = _bring_pieces(session, found.header, device, report)
-        pieces = _load_pieces(session, brought, device, report)
+        pieces = _pieces(session, found.header, device, report)
         with report.timed("guards"):
             return _assembled(found, pieces, scope)
     except LoadFailed:
@@ -150,50 +149,35 @@ def _compare(recorded: list[Any], values: torch_private.Values) -> None:
             raise LoadFailed(f"{source.name} is {seen} here, and was {expected} where it was captured")
 
 
-@dataclass(frozen=True)
-class _Brought:
-    """The pieces that a dispatch calls: those of this process, and the others as they were fetched."""
-
-    wanted: Mapping[str, Called]
-    """By artifact, how it is called."""
-    target: Target
-    known: Mapping[str, Loaded]
-    fetched: Mapping[str, Piece]
-
-
-def _bring_pieces(session: Session, header: Header, device: torch.device, report: GraphReport) -> _Brought:
-    """Bring the pieces that a dispatch calls: every one, or this raises."""
+def _pieces(
+    session: Session, header: Header, device: torch.device, report: GraphReport
+) -> dict[str, LoadedPiece]:
+    """Return the pieces that a dispatch calls, loaded: every one, or this raises."""
     wanted = {called.artifact: called for called in header.parts.values() if called.artifact is not None}
     target = current_target(
         {device if device.type == name else torch.device(name) for name in header.devices}
     )
     report.submodules, report.pieces = _counts(header)
     report.unique, report.keys = len(wanted), tuple(wanted)
-    asked = {key: session.loaded.get(key, device.index) for key in wanted}
-    known = {key: piece for key, piece in asked.items() if piece is not None}
-    fetched = _fetch(session, [key for key in wanted if key not in known], target, report)
-    return _Brought(wanted, target, known, fetched)
-
-
-def _load_pieces(
-    session: Session, brought: _Brought, device: torch.device, report: GraphReport
-) -> dict[str, LoadedPiece]:
-    """Load what was fetched, by artifact. Raises LoadFailed where it isn't what the dispatch calls."""
-    loaded: dict[str, Loaded] = {}
+    found: dict[str, Loaded] = {}
+    for key in wanted:
+        known = session.loaded.get(key, device.index)
+        if known is not None:
+            found[key] = known
+    fetched = _fetch(session, [key for key in wanted if key not in found], target, report)
     with report.timed("load"):
-        for key, piece in brought.fetched.items():
+        for key, piece in fetched.items():
             subject = piece.artifact.subject
             started = time.perf_counter()
-            call = load_piece(subject, piece.blobs, brought.target, device.index)
-            loaded[key] = Loaded(call, subject.guards)
+            call = load_piece(subject, piece.blobs, target, device.index)
+            found[key] = Loaded(call, subject.guards)
             session.record("load", artifact=key, seconds=time.perf_counter() - started)
             report.bytes_raw += sum(descriptor.size for descriptor in subject.loaded)
-    found = {**brought.known, **loaded}
-    for key, called in brought.wanted.items():
+    for key, called in wanted.items():
         if not set(found[key].guards) <= set(called.guards):
             raise LoadFailed(f"the piece {key} was compiled for other sizes than the dispatch holds")
-    for key, piece_here in loaded.items():
-        session.loaded.put(key, device.index, piece_here)
+    for key in fetched:
+        session.loaded.put(key, device.index, found[key])
     return {key: piece.call for key, piece in found.items()}
 
 
