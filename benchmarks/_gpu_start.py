@@ -65,7 +65,7 @@ def main() -> None:
     if "INDUCTORY_BUILD" in os.environ:
         import inductory_client
 
-        inductory_client.prefetch()
+        inductory_client.prefetch(device=chosen.device if chosen.device.startswith("cuda") else None)
     import torch
     import torch._dynamo
     import torch._inductor.compile_fx

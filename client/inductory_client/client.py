@@ -111,6 +111,13 @@ class Client:
             prefetch = self._prefetches.setdefault(key, Prefetch(lambda: self._pull_for_start(key)))
         prefetch.start()
 
+    def wait_for_prefetch(self, key: str, seconds: float) -> None:
+        """Wait for the end of a build's prefetch, beside the start: nothing of its budget is used."""
+        with self._lock:
+            prefetch = self._prefetches.get(key)
+        if prefetch is not None:
+            prefetch.join(seconds)
+
     def build_of(self, settings: Settings) -> str | None:
         """Return the key of the build that `settings` name, None where they name none.
 

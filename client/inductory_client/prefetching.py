@@ -59,6 +59,11 @@ class Prefetch:
             pass
         return True
 
+    def join(self, seconds: float) -> None:
+        """Wait for the end, for `seconds` at most."""
+        if self._pid == os.getpid():
+            self._done.wait(seconds)
+
     def _run(self) -> None:
         try:
             import_in_thread(_NEEDED)

@@ -25,6 +25,7 @@ if "torch" in sys.modules:  # where it isn't, nothing of it is imported before t
     with contextlib.suppress(ImportError, AttributeError):  # a torch that isn't known: `load` says so
         importlib.import_module("inductory_client.graph.dispatch.loaded_model")
         importlib.import_module("inductory_client.graph.session")
+        importlib.import_module("inductory_client.graph.dispatch.early").begin()
 
 
 def load(
@@ -51,6 +52,7 @@ def load(
     patches = mode_patches(mode) | (given.pop("config_patches", None) or {})
     settings = Settings.load(**given)
     try:
+        from inductory_client.graph.dispatch import early
         from inductory_client.graph.dispatch.loaded_model import LoadedModel
         from inductory_client.graph.session import session
     except (ImportError, AttributeError) as error:
@@ -59,4 +61,5 @@ def load(
 
         warn_once("torch", "this torch isn't known, and graphs are captured in every start: %s", error)
         return torch.compile(model.forward, backend="inductory", options=dict(options or {}))
+    early.begin()
     return LoadedModel(model, session(settings), patches, dynamic or {})

@@ -19,8 +19,17 @@ from inductory_client.contract.errors import LoadFailed
 from .signature import Signature
 
 MAGIC = b"indyDSP\x01"
-VERSION = 1
+VERSION = 2
 HEADER_BYTES_MAX = 16 << 20
+
+
+class Example(Struct, frozen=True, forbid_unknown_fields=True):
+    """A tensor that attention may be called with."""
+
+    dtype: str
+    sizes: tuple[int, ...]
+    """As long as the canonical lengths."""
+    strides: tuple[int, ...]
 
 
 class Called(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -36,6 +45,8 @@ class Called(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Attention's canonical form."""
     orders: tuple[tuple[int, ...] | None, ...] = ()
     """Attention's layouts: the order of each output's dimensions in memory."""
+    examples: tuple[Example | int, ...] = ()
+    """What attention on a GPU is woken with before it is needed, see `waking.py`; none where it isn't."""
 
 
 class Header(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

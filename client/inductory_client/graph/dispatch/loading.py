@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from inductory_client.collection import collection_paused
 from inductory_client.contract.descriptor import LOADABLE_DISPATCH
 from inductory_client.contract.errors import LoadFailed
 from inductory_client.contract.target import Target
@@ -27,9 +28,10 @@ from . import facts
 from .behaviour import changed_behaviours
 from .container import Header, unpack
 from .entry import entry
-from .outer import changed_operators, rebuild_outer
+from .outer import changed_operators, rebuild_attention, rebuild_outer
 from .signature import Signature
 from .sources import changed_sources
+from .waking import wake
 from .watching import HookState
 
 
@@ -96,18 +98,27 @@ def load_dispatch(
         changed = differences_of(found)
         if changed:
             raise LoadFailed("; ".join(changed))
-        pieces = _pieces(session, found.header, device, report)
-        with report.timed("guards"):
-            return _assembled(found, pieces, scope)
+        parts = found.header.parts
+        with collection_paused():  # what is made here lives as long as the model
+            attention = rebuild_attention(parts)
+            wake(((call, parts[name].examples) for name, call in attention.items()), device)
+            pieces = _pieces(session, found.header, device, report)
+            with report.timed("guards"):
+                return _assembled(found, attention, pieces, scope)
     except LoadFailed:
         raise
     except Exception as error:
         raise LoadFailed(f"{type(error).__name__}: {error}") from error
 
 
-def _assembled(found: Found, pieces: Mapping[str, LoadedPiece], scope: Mapping[str, Any]) -> Candidate:
+def _assembled(
+    found: Found,
+    attention: Mapping[str, Callable[..., Any]],
+    pieces: Mapping[str, LoadedPiece],
+    scope: Mapping[str, Any],
+) -> Candidate:
     header = found.header
-    outer = rebuild_outer(header.outer, header.parts, pieces)
+    outer = rebuild_outer(header.outer, header.parts, attention, pieces)
     globals_here = torch_private.live_globals(header.globals)
     put_away = torch_private.read(found.payload)
     _compare(put_away.facts, torch_private.Values(scope, globals_here))

@@ -15,6 +15,7 @@ from inductory_client.graph.split import Part
 from inductory_client.graph.unsupported import Unsupported
 
 from .container import Called
+from .waking import examples_of
 
 _BUILTIN = ("aten", "prims", "prim")
 
@@ -49,12 +50,14 @@ def outer_form(graph: CapturedGraph, guards: Mapping[str, tuple[str, ...]]) -> t
 
 
 def _attention(part: Part, bare: bool) -> Called:
-    form = canonicalise_attention(part.module, part.inputs()).form
+    inputs = part.inputs()
+    canonical = canonicalise_attention(part.module, inputs)
+    form = canonical.form
     if any(isinstance(node, dict) and "graph" in node for node in form["nodes"]):
         raise Unsupported("attention is a higher-order operator, which is compiled in each process")
     orders = tuple(output_orders(part.module))
     kept = {"inputs": [None] * len(form["inputs"]), "nodes": form["nodes"], "outputs": form["outputs"]}
-    called = Called(form=kept, bare=bare, orders=orders)
+    called = Called(form=kept, bare=bare, orders=orders, examples=examples_of(canonical, inputs))
     _decoded(called)  # now, where a size in its arguments can still be told
     return called
 
@@ -83,15 +86,23 @@ def changed_operators(recorded: tuple[str, ...]) -> list[str]:
     return found
 
 
+def rebuild_attention(parts: Mapping[str, Called]) -> dict[str, Callable[..., Any]]:
+    """Return the callables of those parts that aren't compiled, by name. Raises Unsupported."""
+    return {name: _decoded(called) for name, called in parts.items() if called.artifact is None}
+
+
 def rebuild_outer(
-    form: Any, parts: Mapping[str, Called], pieces: Mapping[str, LoadedPiece]
+    form: Any,
+    parts: Mapping[str, Called],
+    attention: Mapping[str, Callable[..., Any]],
+    pieces: Mapping[str, LoadedPiece],
 ) -> Callable[..., Any]:
-    """Return the outer graph's callable, running `pieces`, by key. Raises Unsupported."""
-    calls: dict[str, Callable[..., Any]] = {}
+    """Return the outer graph's callable, running `attention`, by name, and `pieces`, by key. Raises
+    Unsupported.
+    """
+    calls = dict(attention)
     for name, called in parts.items():
-        if called.artifact is None:
-            calls[name] = _decoded(called)
-        else:
+        if called.artifact is not None:
             call = pieces[called.artifact]
             calls[name] = _bare(call) if called.bare else call
     return _decode(form, calls)
