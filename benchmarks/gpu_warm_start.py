@@ -37,6 +37,7 @@ GOALS: dict[str, Goal] = {
 }
 MEASURED = {
     "cold_over_warm": "compile / (fetch with verification + load), both captured; medians",
+    "cuda_init_s": "of starts from the dispatch, which name their GPU: a thread is at it while they import",
     "warm_start_over_imports_s": "from the dispatch: all after the imports, CUDA's initialisation and the"
     " model's construction, to the first output",
     "dispatch_key_s": "of that, the keys; what fetch, load and guards leave of it is the first run",
