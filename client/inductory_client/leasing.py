@@ -77,6 +77,8 @@ class Leases:
     def after_fork(self) -> None:
         self._holder = ""
         self._tokens: dict[str, str] = {}
+        self._unanswered: set[str] = set()
+        """Asked for, and the answer never came: the store may have granted them."""
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -90,15 +92,30 @@ class Leases:
         except InductoryError as error:
             # Asking for artifacts has told of a store in trouble; an older one knows no leases.
             log.info("who compiles what isn't known, and all is compiled here: %s", error)
+            if error.retryable and self._publishes:
+                with self._lock:
+                    self._unanswered |= set(keys) - self._tokens.keys()
             return Turn(mine=frozenset(keys))
 
     @property
     def any(self) -> bool:
-        """Whether this process has any lease."""
-        return bool(self._tokens)
+        """Whether this process has any lease, or may have one."""
+        return bool(self._tokens or self._unanswered)
 
     def token_of(self, key: str) -> str | None:
-        """Return the token under which a key is published, None where this process has no lease of it."""
+        """Return the token under which a key is published, None where this process has no lease of it.
+
+        Where a question for leases wasn't answered in time, it is asked again now, once: the store may have
+        granted what this process doesn't know of, and would refuse it then.
+        """
+        with self._lock:
+            unanswered = sorted(self._unanswered) if key in self._unanswered else []
+            self._unanswered -= set(unanswered)
+        if unanswered and self._store is not None:
+            try:
+                self._take(self._store, unanswered, Deadline(CALL_S))
+            except InductoryError as error:
+                log.debug("who compiles what still isn't known: %s", error)
         with self._lock:
             return self._tokens.get(key)
 
@@ -109,7 +126,9 @@ class Leases:
         compile failed. Never raises.
         """
         with self._lock:
-            tokens = {key: self._tokens.pop(key) for key in set(keys) if key in self._tokens}
+            ended = set(keys)
+            self._unanswered -= ended
+            tokens = {key: self._tokens.pop(key) for key in ended if key in self._tokens}
         if not tokens or self._store is None:
             return
         reason = None if failure is None else (failure.strip() or "unknown")[:REASON_CHARS_MAX]

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+from urllib.parse import urlsplit
 
 import pytest
 from client_samples import TARGET, client, draft, publication, wanted
@@ -19,7 +22,7 @@ from inductory_client.contract.build import DEFAULT_NAMESPACE
 from inductory_client.contract.digest import digest_of
 from inductory_client.contract.lease import HeldKey, KeysAwaited
 from inductory_client.publication import Publication
-from misbehaving import refused
+from misbehaving import Handler, Misbehaving, refused, requests
 from store_process import StoreProcess
 
 TESTS = Path(__file__).parents[1]
@@ -70,6 +73,51 @@ def test_what_one_compiles_the_other_waits_for(nodes: list[Client]) -> None:
     assert standing.published == (key,)
     assert second.leases.take([key]).published == {key}
     assert second.fetch(wanted(one), TARGET).pieces.keys() == {key}
+
+
+def answers_lost(url: str, path: bytes) -> Handler:
+    """A way to a store on which the first answer to `path` is lost, after the store has given it."""
+    place = urlsplit(url)
+    assert place.port is not None
+    address = ("127.0.0.1", place.port)
+    lost: list[bytes] = []
+
+    def handle(sock: socket.socket, server: Misbehaving) -> None:
+        with socket.create_connection(address) as store, store.makefile("rb") as answers:
+            for request in requests(sock, server):
+                store.sendall(request)
+                answer = whole(answers)
+                if path in request.partition(b"\r\n")[0] and not lost:
+                    lost.append(request)
+                    return
+                sock.sendall(answer)
+
+    return handle
+
+
+def whole(answers: BinaryIO) -> bytes:
+    """Read an answer whose body has a length."""
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        head += answers.readline()
+    (length,) = re.findall(rb"content-length: (\d+)", head.lower())
+    return head + answers.read(int(length))
+
+
+def test_a_lease_whose_answer_was_lost_is_found_again(
+    store_url: str, namespace: str, nodes: list[Client], tmp_path: Path
+) -> None:
+    one, (other, _) = draft("a"), nodes
+    key = one.subject.key
+    with (
+        Misbehaving(answers_lost(store_url, b"/leases")) as way,
+        client(tmp_path / "unlucky", url=way.url, namespace=namespace, store_deadline_s=60.0) as node,
+    ):
+        assert node.leases.take([key]).mine == {key}, "it compiles all the same"
+        assert held(other, key) is not None, "the store had granted it"
+        report = node.publisher.publish_now(Publication(artifacts=(one,)))
+    assert (report.created, report.left) == (1, 0)
+    assert held(other, key) is None
 
 
 def test_who_lacks_the_lease_publishes_nothing(nodes: list[Client]) -> None:
@@ -153,6 +201,7 @@ def test_without_a_store_all_is_compiled_here(tmp_path: Path) -> None:
         for options in ({}, {"url": url}):
             with client(tmp_path / "alone", **options) as node:
                 assert node.leases.take([key]).mine == {key}
+                assert node.leases.token_of(key) is None, "asked again, and in vain"
                 assert not node.leases.any
                 node.leases.end([key])
 
