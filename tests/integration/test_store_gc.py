@@ -13,6 +13,7 @@ from inductory_client.contract.build import BuildEntry
 from inductory_client.contract.digest import digest_of
 from inductory_client.contract.errors import ArtifactMissing, NotFound
 from inductory_client.contract.lifetime import RootWanted
+from inductory_store.catalog.lifetimes import TABLES, key_of
 from inductory_store.catalog.lookup import Filters
 from inductory_store.operations.bundle import open_bundle
 from inductory_store.operations.collect import collect
@@ -28,10 +29,11 @@ from inductory_store.operations.scrub import scrub
 from inductory_store.serve import migrate, opened
 from inductory_store.settings import StoreSettings
 from inductory_store.store import Store
-from lifetimes import DAY, Later, at_rest, gc, is_there, keep_days, publish, put
+from lifetimes import DAY, NOW, Later, at_rest, gc, is_there, keep_days, publish, put
 from msgspec import structs
-from store_messages import artifact, build, descriptor, manifest
-from store_process import Database
+from sqlalchemy import select, update
+from store_messages import Talk, artifact, build, descriptor, manifest
+from store_process import Database, StoreProcess
 
 
 @pytest.fixture
@@ -222,6 +224,33 @@ def test_an_artifact_that_outlives_its_manifest_is_found_alone(store: Store, clo
     assert [each.kind for each in found.names[0].drop] == ["manifest", "artifact"]
     (entry,) = lookup(store, Filters(namespace="default"), None, 10).entries
     assert (entry.artifact, entry.manifest) == (values[0].key, None)
+
+
+def test_a_store_that_is_asked_to_end_notes_what_was_used(
+    database: Database, settings: StoreSettings, store: Store, clock: Later
+) -> None:
+    key, _, start = publish(store, "old")  # years from now
+    before = (uses_of(store, "artifact", key), uses_of(store, "build", start))
+    assert before == (None, None)
+    clock.now = NOW - 1000 * DAY
+    with store.catalog.write() as connection:
+        for table in TABLES.values():
+            connection.execute(update(table).values(created_at=clock.now))
+    with StoreProcess(settings.data_dir, database) as process:
+        talk = Talk(process.url, "default")
+        for _ in range(3):
+            assert talk.resolve(key).hits
+            assert talk.http.get(f"/v1/builds/{start}/bundle").is_success
+        talk.http.close()
+    for kind, name in (("artifact", key), ("build", start)):
+        assert (uses_of(store, kind, name) or 0.0) > clock.now
+
+
+def uses_of(store: Store, kind: str, key: str) -> float | None:
+    table = TABLES[kind]  # type: ignore[index]
+    with store.catalog.read() as connection:
+        found: float | None = connection.scalar(select(table.c.used_at).where(key_of(table) == key))
+        return found
 
 
 @pytest.fixture
