@@ -12,7 +12,9 @@ from inductory_client.contract.blob import pack
 from inductory_client.contract.digest import digest_of
 from inductory_client.contract.errors import BlobMissing, StorageFailed
 from inductory_client.contract.lifetime import Retention
+from inductory_store.catalog.blobs import DELETING
 from inductory_store.catalog.deletions import take_promise_back
+from inductory_store.catalog.tables import blob
 from inductory_store.operations.get_blob import find_blob, read_blob
 from inductory_store.operations.missing_blobs import missing_blobs
 from inductory_store.operations.publish_artifact import publish_artifact
@@ -21,7 +23,8 @@ from inductory_store.operations.scrub import scrub
 from inductory_store.serve import migrate, opened
 from inductory_store.settings import StoreSettings
 from inductory_store.store import Store
-from lifetimes import Later, at_rest, gc, is_there, keep_days, publish, put
+from lifetimes import Later, at_rest, check, gc, is_there, keep_days, publish, put
+from sqlalchemy import select, update
 from store_messages import artifact, descriptor
 from store_process import Database
 
@@ -119,3 +122,20 @@ def test_an_upload_under_which_the_bytes_are_deleted_is_refused(store: Store, cl
     assert put(store, data) == digest
     gc(store, clock.after(days=0.1))
     assert find_blob(store, digest).size == len(data)
+
+
+def test_what_an_earlier_release_names_in_the_middle_of_a_deletion_stays(store: Store, clock: Later) -> None:
+    """It holds nothing that it names: the promise is taken back already when its artifact's row comes."""
+    data = b"payload" * 100
+    digest = put(store, data)
+    gc(store, clock.now)
+    with store.catalog.write() as connection:
+        row = dict(connection.execute(select(blob).where(blob.c.digest == digest)).one()._mapping)
+    value = artifact([descriptor(data)])
+    publish_artifact(store, "default", value.key, value)
+    with store.catalog.write() as connection:
+        connection.execute(update(blob).where(blob.c.digest == digest).values(**{**row, "state": DELETING}))
+    gc(store, clock.after(days=2))
+    assert find_blob(store, digest).size == len(data), "who reads it finds out that it is whole"
+    assert is_there(store, value.key)
+    assert check(store) == 0

@@ -200,5 +200,6 @@ def test_a_blob_that_nothing_names_goes_after_its_grace() -> None:
     assert blob_fate(held, NOW + GRACE_S - 1, GRACE_S) == "keep"
     assert blob_fate(held, NOW + GRACE_S, GRACE_S) == "delete"
     assert blob_fate(replace(held, deleting=True), NOW, GRACE_S) == "delete", "what was begun is finished"
+    assert blob_fate(replace(held, named=True, deleting=True), NOW, GRACE_S) == "delete", "or undone"
     assert blob_fate(replace(held, named=True), NOW + GRACE_S, GRACE_S) == "rescue"
     assert blob_fate(replace(held, named=True, condemned_at=None), NOW, GRACE_S) == "keep"

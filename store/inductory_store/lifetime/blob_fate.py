@@ -27,10 +27,10 @@ def blob_fate(blob: BlobHeld, now: float, grace_s: float) -> BlobFate:
     Nothing names a blob that was just sent, either. It is condemned at once, and has the grace to be named
     in; and whoever was told of an artifact before it was dropped has the grace to read its blobs in.
     """
+    if blob.deleting:
+        return "delete"  # or, named all the same, taken for what has to be looked at: whoever deletes it sees
     if blob.named:
         return "keep" if blob.condemned_at is None else "rescue"
-    if blob.deleting:
-        return "delete"
     if blob.condemned_at is None:
         return "condemn"
     return "delete" if blob.condemned_at <= now - grace_s else "keep"
