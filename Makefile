@@ -15,7 +15,7 @@ TORCH_TESTS := $(wildcard $(foreach kind,graph dispatch gpu load torch,tests/*/t
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-ceph lint format bench serve setup clean
+.PHONY: help demo test test-ceph race lint format bench serve setup clean
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z][a-zA-Z_%-]*:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,10 @@ test-ceph: $(READY) ## Run the tests of blobs in S3 against Ceph's radosgw
 test-torch-%: ## Run the tests that meet torch with that version of it, in an environment of its own
 	VENV=.venv-torch-$* TORCH=$* scripts/setup.sh
 	.venv-torch-$*/bin/python -m pytest $(or $(ARGS),$(TORCH_TESTS))
+
+race: $(READY) ## Have publishers, readers and collectors of a store race for longer than the tests do
+	@scripts/setup.sh servers postgresql
+	RACE_ROUNDS=$(or $(ROUNDS),400) $(BIN)/python -m pytest $(ARGS) tests/faults/test_store_gc_race.py
 
 lint: $(READY) ## Check style (ruff) and types (mypy)
 	$(BIN)/ruff check .

@@ -31,6 +31,7 @@ TORCH_PRIVATE = {
 SEAMS = {
     "inductory_client.cli.serve": "inductory_store",
     "inductory_client.cli.scrubbing": "inductory_store",
+    "inductory_client.cli.gc": "inductory_store",
     "inductory_client.cli.compile": "inductory_compiler",
     "inductory_client.graph.compiling": "inductory_compiler",
 }

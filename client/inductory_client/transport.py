@@ -23,6 +23,7 @@ from .contract.errors import (
     TooLarge,
 )
 from .contract.lease import LEASE_HEADER
+from .contract.lifetime import Kind, Retention, RetentionKept, Root, RootPage, RootStored, RootWanted
 from .contract.wire import (
     BATCH_MAX,
     SIZE_HEADER,
@@ -209,6 +210,28 @@ class HttpStore:
     def stats(self, deadline: Deadline | None = None) -> Stats:
         """Return how much this namespace has, and how much rests in the store."""
         return self._ask("GET", "/v1/stats", Stats, None, deadline)
+
+    def roots(self, cursor: str | None = None, deadline: Deadline | None = None) -> RootPage:
+        query = {"cursor": cursor} if cursor else {}
+        return self._ask("GET", "/v1/roots", RootPage, None, deadline, query)
+
+    def put_root(
+        self, kind: Kind, key: str, wanted: RootWanted, deadline: Deadline | None = None
+    ) -> RootStored:
+        """Keep something, with all that it names. Idempotent. Raises NotFound where it isn't there."""
+        return self._ask("PUT", f"/v1/roots/{kind}/{key}", RootStored, wanted, deadline)
+
+    def delete_root(self, kind: Kind, key: str, deadline: Deadline | None = None) -> Root:
+        """Remove a root. Raises NotFound where it isn't there."""
+        return self._ask("DELETE", f"/v1/roots/{kind}/{key}", Root, None, deadline)
+
+    def retention(self, deadline: Deadline | None = None) -> RetentionKept:
+        """Return for how long this namespace keeps what nobody uses, and how much."""
+        return self._ask("GET", "/v1/retention", RetentionKept, None, deadline)
+
+    def put_retention(self, value: Retention, deadline: Deadline | None = None) -> RetentionKept:
+        """Say so. Idempotent."""
+        return self._ask("PUT", "/v1/retention", RetentionKept, value, deadline)
 
     def ready(self, deadline: Deadline | None = None) -> Status:
         """Return what the store says of itself, also where that is that it isn't ready."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import anyio
 from fastapi import FastAPI
@@ -13,14 +14,15 @@ from .blobs.store import BlobStore
 from .catalog.catalog import Catalog
 from .openapi import openapi_of
 from .operations.await_keys import Waiting
+from .operations.note_uses import keep_noting
 from .problems import install_problems
-from .routes import artifacts, blobs, builds, events, health, leases, manifests, page, stats
+from .routes import artifacts, blobs, builds, events, health, leases, manifests, page, roots, stats
 from .settings import StoreSettings
 from .store import Store
 from .version import __version__
 
 # Looked through in this order: what is asked most comes first.
-_ROUTES = (artifacts, blobs, manifests, builds, leases, events, stats, health, page)
+_ROUTES = (artifacts, blobs, manifests, builds, leases, events, stats, roots, health, page)
 
 
 def create_app(settings: StoreSettings, blobs_at: BlobStore | None = None) -> FastAPI:
@@ -33,7 +35,11 @@ def create_app(settings: StoreSettings, blobs_at: BlobStore | None = None) -> Fa
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        noting = asyncio.create_task(keep_noting(store))
         yield
+        noting.cancel()
+        with suppress(asyncio.CancelledError):
+            await noting
         catalog.close()
 
     app = FastAPI(title="Inductory", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)

@@ -6,7 +6,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from inductory_client.contract import lease, wire
+from inductory_client.contract import lease, lifetime, wire
 from inductory_client.contract.agreement import Comparison, PartDifference
 from inductory_client.contract.artifact import Artifact, Subject
 from inductory_client.contract.blob import pack
@@ -74,6 +74,14 @@ def examples() -> dict[type[Any], Any]:
         lease.LeasesReleased(released=1),
         lease.KeysAwaited(keys=(other,), wait_s=20),
         lease.Standing(published=(other,)),
+        lifetime.RootWanted(label="in production", expires_in_s=2_592_000),
+        lifetime.RootStored(root=_root(build), created=True),
+        _root(build),
+        lifetime.RootPage(roots=(_root(build),), next=None),
+        lifetime.Retention(unused_days=90, bytes_max=1 << 40),
+        lifetime.RetentionKept(
+            namespace=build.namespace, retention=lifetime.Retention(unused_days=90), used_bytes=97
+        ),
         wire.Events(events=(wire.Event(kind="load", at=1767323045, count=12, artifact=artifact.key),)),
         wire.EventsStored(stored=1),
         wire.Stats(builds=1, artifacts=1, dispatches=0, agreed=0, disagreed=1, blobs=2, bytes_at_rest=97),
@@ -166,6 +174,18 @@ def _agreement(artifact: Artifact) -> wire.Agreement:
             wire.Repeat(signer=signer, builder=builder, created_at=_AT, comparison=each)
             for each in comparisons
         ),
+    )
+
+
+def _root(build: Build) -> lifetime.Root:
+    return lifetime.Root(
+        namespace=build.namespace,
+        kind="build",
+        key=build.key,
+        label="in production",
+        created_at=_AT,
+        expires_at=None,
+        expired=False,
     )
 
 

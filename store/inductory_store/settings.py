@@ -28,6 +28,8 @@ _POSITIVE = (
     "body_bytes_per_s_min",
 )
 _LARGEST = 1 << 31
+GRACE_S_MIN = 12 * 3600.0
+"""Uses are noted within six hours, and a blob may take five to arrive."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +72,8 @@ class StoreSettings:
     """Digests of the public keys whose artifacts are taken; empty for any with a valid signature."""
     event_days: int = 30
     """How long the minutes of events are kept."""
+    gc_grace_s: float = 86_400.0
+    """How long what is condemned awaits deletion: no upload, bundle or start takes as long."""
     uploads_max: int = 16
     """Blobs received at a time; more wait for their turn."""
     messages_max: int = 8
@@ -91,6 +95,8 @@ class StoreSettings:
                 raise BadSettings(f"{name} must be more than 0 and finite, not {getattr(self, name)}")
         if self.inline_bytes_total_max < 0:
             raise BadSettings("inline_bytes_total_max can't be negative")
+        if not GRACE_S_MIN <= self.gc_grace_s <= _LARGEST:
+            raise BadSettings(f"gc_grace_s must be at least {GRACE_S_MIN:.0f}, not {self.gc_grace_s}")
         for signer in self.signers:
             if not is_digest(signer):
                 raise BadSettings(f"{signer!r} is not a signer: give the SHA-256 of its raw public key")
@@ -179,6 +185,7 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "inline_bytes_total_max": int,
     "signers": _names,
     "event_days": int,
+    "gc_grace_s": float,
     "uploads_max": int,
     "messages_max": int,
     "connections_max": int,

@@ -10,6 +10,7 @@ from .blobs.store import BlobStore
 from .catalog.catalog import Catalog
 from .kept_answers import KeptAnswers
 from .settings import StoreSettings
+from .uses import Uses
 
 
 @dataclass(frozen=True)
@@ -23,3 +24,5 @@ class Store:
     """Seconds since the epoch."""
     answers: KeptAnswers = field(default_factory=KeptAnswers)
     """What many ask, and what stays right."""
+    uses: Uses = field(default_factory=Uses)
+    """What was used lately, and isn't noted yet."""

@@ -185,6 +185,11 @@ def test_every_route_is_described(talk: Talk) -> None:
         "get /v1/builds/{key}/documents/{manifest}/{name}",
         "post /v1/events",
         "get /v1/stats",
+        "get /v1/roots",
+        "put /v1/roots/{kind}/{key}",
+        "delete /v1/roots/{kind}/{key}",
+        "get /v1/retention",
+        "put /v1/retention",
         "get /healthz",
         "get /readyz",
     }

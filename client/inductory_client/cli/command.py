@@ -31,6 +31,15 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "look whether a store has the bytes that it promises",
     ),
     "repair": ("inductory_client.cli.repair", "scrub a store, and mend what can be mended"),
+    "gc": (
+        "inductory_client.cli.gc",
+        "condemn what nobody needs, and delete what was condemned for long enough",
+    ),
+    "roots": ("inductory_client.cli.roots", "list what a store never deletes, add to it, and remove from it"),
+    "retention": (
+        "inductory_client.cli.retention",
+        "show or set for how long a namespace keeps what nobody uses, and how much",
+    ),
     "doctor": ("inductory_client.cli.doctor", "say in words what is wrong with this machine's set-up"),
 }
 """Module and summary, by name."""

@@ -1,4 +1,7 @@
-"""What `inductory scrub` and `inductory repair` share. A seam: this reaches the store's package."""
+"""What `inductory scrub` and `inductory repair` share, and `inductory gc` in part.
+
+A seam: this reaches the store's package.
+"""
 
 from __future__ import annotations
 
@@ -28,12 +31,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="look only whether promised blobs are there",
     )
+    add_data_dir(parser)
+
+
+def add_data_dir(parser: argparse.ArgumentParser) -> None:
+    """Declare where a store is whose package is reached, and not asked over HTTP."""
     parser.add_argument(
         "--data-dir",
         type=lambda text: Path(text).expanduser(),
         metavar="FOLDER",
         help="where blobs and catalog rest (INDUCTORY_STORE_DATA_DIR); other settings are a store's own",
     )
+
+
+def given_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings of a store that the command line names."""
+    return {} if arguments.data_dir is None else {"data_dir": arguments.data_dir}
 
 
 def run(arguments: argparse.Namespace, output: Output, *, repair: bool) -> int:
@@ -44,8 +57,7 @@ def run(arguments: argparse.Namespace, output: Output, *, repair: bool) -> int:
     except ModuleNotFoundError as error:
         output.problem("store_absent", f"the store needs {error.name}", "pip install 'inductory[store]'")
         return ExitCode.ABSENT
-    given: dict[str, Any] = {} if arguments.data_dir is None else {"data_dir": arguments.data_dir}
-    with opened(StoreSettings.load(**given)) as store:
+    with opened(StoreSettings.load(**given_settings(arguments))) as store:
         found = scrub(
             store,
             read=not arguments.presence,

@@ -27,6 +27,7 @@ from .lease import (
     LeasesWanted,
     Standing,
 )
+from .lifetime import Retention, RetentionKept, Root, RootPage, RootStored, RootWanted
 from .manifest import Manifest
 from .shape import Shape
 from .target import FactorDifference, Target
@@ -337,6 +338,12 @@ __all__ = [
     "Repeat",
     "Resolve",
     "Resolved",
+    "Retention",
+    "RetentionKept",
+    "Root",
+    "RootPage",
+    "RootStored",
+    "RootWanted",
     "Standing",
     "Stats",
     "Status",

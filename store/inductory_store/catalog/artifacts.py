@@ -69,17 +69,6 @@ def whole_artifacts(connection: Connection, namespace: str, keys: Collection[str
     return {key for portion in portions for key in connection.scalars(query.where(portion))}
 
 
-def known_artifacts(
-    connection: Connection, namespace: str, keys: Collection[str], backend: str | None = None
-) -> set[str]:
-    """Return those of `keys` that are published, whole or not; of one backend if that is told."""
-    query = select(artifact.c.key).where(artifact.c.namespace == namespace)
-    if backend is not None:
-        query = query.where(artifact.c.backend == backend)
-    portions = among(artifact.c.key, keys)
-    return {key for portion in portions for key in connection.scalars(query.where(portion))}
-
-
 def kept_artifact(connection: Connection, namespace: str, key: str) -> KeptArtifact | None:
     """Return the artifact that is kept under a key, whole or not."""
     columns = (artifact.c.record, artifact.c.created_at, artifact.c.reproduced, artifact.c.different)
@@ -176,6 +165,8 @@ def _row(connection: Connection, namespace: str, value: Artifact, now: float) ->
         "payload": payload.digest,
         "payload_size": payload.size,
         "created_at": now,
+        "used_at": None,
+        "condemned_at": None,
         "record": wire.encode(value),
     }
 

@@ -43,13 +43,6 @@ def manifests(connection: Connection, namespace: str, ids: Collection[str]) -> d
     return {row.id: wire.decode(row.record, Manifest) for row in rows}
 
 
-def known_manifests(connection: Connection, namespace: str, ids: Collection[str]) -> set[str]:
-    """Return those of `ids` that are there."""
-    query = select(manifest.c.id).where(manifest.c.namespace == namespace)
-    portions = among(manifest.c.id, ids)
-    return {found for portion in portions for found in connection.scalars(query.where(portion))}
-
-
 def _entry_rows(namespace: str, manifest_id: str, value: Manifest) -> list[dict[str, object]]:
     return [
         {

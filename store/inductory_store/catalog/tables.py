@@ -40,8 +40,13 @@ blob = Table(
     Column("packed_size", Integer, nullable=False),
     Column("state", String(16), nullable=False),
     Column("created_at", Double, nullable=False),
+    Column("condemned_at", Double),
 )
-"""A row is the promise that the bytes are there: `ready`, or `damaged` once they were found not to be."""
+"""A row is the promise that the bytes are there: `ready`, or `damaged` once they were found not to be.
+
+`stray` are bytes that nobody promised, and `deleting` those that are about to go: neither is a promise.
+`condemned_at` since nothing names it; it awaits deletion, and is promised until then.
+"""
 
 target = Table(
     "target",
@@ -79,6 +84,8 @@ artifact = Table(
     Column("different", Integer, nullable=False, server_default="0"),
     Column("used", Boolean, nullable=False, server_default=false()),
     Column("created_at", Double, nullable=False),
+    Column("used_at", Double),
+    Column("condemned_at", Double),
     Column("record", LargeBinary, nullable=False),
     Index(None, "namespace", "graph_digest", "created_at"),
     Index(None, "namespace", "used", "shape", "backend", "key"),
@@ -88,6 +95,7 @@ artifact = Table(
 """One a key: the first writer's. Later ones are counted as reproduced or different.
 
 `used` once a manifest names it, or a build as a dispatch: the lookup's order has the others in front.
+`used_at` lags behind (`uses.py`), and is empty until a first use; `condemned_at` since it awaits deletion.
 """
 
 artifact_blob = Table(
@@ -132,6 +140,8 @@ manifest = Table(
     Column("submodules", Integer, nullable=False),
     Column("built", Boolean, nullable=False, server_default=false()),
     Column("created_at", Double, nullable=False),
+    Column("used_at", Double),
+    Column("condemned_at", Double),
     Column("record", LargeBinary, nullable=False),
     Index(None, "namespace", "built", "id"),
 )
@@ -178,6 +188,8 @@ build = Table(
     Column("config", DIGEST, nullable=False),
     Column("target", DIGEST, ForeignKey("target.fingerprint"), nullable=False),
     Column("created_at", Double, nullable=False),
+    Column("used_at", Double),
+    Column("condemned_at", Double),
     Column("record", LargeBinary, nullable=False),
     Index(None, "namespace", "created_at", "key"),
     Index(None, "namespace", "model"),
@@ -199,6 +211,7 @@ build_entry = Table(
     ForeignKeyConstraint(["namespace", "dispatch"], ["artifact.namespace", "artifact.key"]),
     Index(None, "namespace", "manifest"),
     Index(None, "namespace", "build", "manifest", "position"),
+    Index(None, "namespace", "dispatch"),
 )
 """No two have equal name, manifest and dispatch; whoever adds them holds the build's row."""
 
@@ -234,6 +247,27 @@ compile_failure = Table(
     Index(None, "retry_at"),
 )
 """Compiles that failed, and when the next may try. Gone once the key is published."""
+
+root = Table(
+    "root",
+    metadata,
+    Column("namespace", NAMESPACE, primary_key=True),
+    Column("kind", String(16), primary_key=True),
+    Column("key", DIGEST, primary_key=True),
+    Column("label", String(200), nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double),
+)
+"""What is never deleted, with all that it names: a `build`, a `manifest` or an `artifact`."""
+
+retention = Table(
+    "retention",
+    metadata,
+    Column("namespace", NAMESPACE, primary_key=True),
+    Column("unused_days", Integer),
+    Column("bytes_max", BigInteger),
+)
+"""How long a namespace keeps what nobody uses, and how much; empty for as long and as much as there is."""
 
 event_minute = Table(
     "event_minute",

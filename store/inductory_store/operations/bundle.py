@@ -80,7 +80,8 @@ def _index(store: Store, namespace: str, key: str) -> BundleIndex:
         pieces = [entry.artifact for manifest in ordered for entry in manifest.entries]
         keys = list(dict.fromkeys((*dispatches, *pieces)))
         records = artifact_records(connection, namespace, keys, bytes_max=INDEX_BYTES_MAX)
-    artifacts = tuple(wire.decode(records[key], Artifact) for key in keys if key in records)
+    store.uses.add("build", namespace, [key])
+    artifacts = tuple(wire.decode(records[each], Artifact) for each in keys if each in records)
     return BundleIndex(build=build, manifests=tuple(ordered), artifacts=artifacts)
 
 

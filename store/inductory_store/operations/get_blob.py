@@ -125,9 +125,10 @@ def _guarded(
 
 
 def _lost(store: Store, digest: str) -> StorageFailed:
-    _log.error("blob %s was promised and isn't there", digest)
     with store.catalog.write() as connection:
-        mark_damaged(connection, digest)
+        promised = mark_damaged(connection, digest)
+    if promised:  # else it was deleted, or somebody else noticed
+        _log.error("blob %s was promised and isn't there", digest)
     store.answers.forget()
     return StorageFailed(f"the bytes of blob {digest} were lost; publish it again")
 

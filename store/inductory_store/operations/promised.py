@@ -8,15 +8,18 @@ from inductory_client.contract.descriptor import Descriptor
 from inductory_client.contract.errors import BlobMissing, SizeMismatch
 from sqlalchemy import Connection
 
-from inductory_store.catalog.blobs import ready_blobs
+from inductory_store.catalog.blobs import hold_blobs
 
 _NAMED_MAX = 3
 
 
 def check_blobs(connection: Connection, descriptors: Iterable[Descriptor]) -> None:
-    """Raise BlobMissing or SizeMismatch unless every blob is there with its declared size."""
+    """Raise BlobMissing or SizeMismatch unless every blob is there with its declared size.
+
+    They are there until the end of the transaction, so that it may name them.
+    """
     wanted = list(descriptors)
-    there = ready_blobs(connection, {each.digest for each in wanted})
+    there = hold_blobs(connection, {each.digest for each in wanted})
     missing = {each.digest for each in wanted if each.digest not in there}
     if missing:
         raise BlobMissing(f"upload these blobs first: {some_of(missing)}")

@@ -16,6 +16,7 @@ from inductory_store.catalog.artifacts import (
     replace_artifact,
 )
 from inductory_store.catalog.leases import forget_key
+from inductory_store.catalog.lifetimes import note_used
 from inductory_store.catalog.repeats import add_repeat, forget_repeats
 from inductory_store.store import Store
 
@@ -29,9 +30,9 @@ def publish_artifact(
     """Keep a signed artifact under its key; where one is there, compare, and note in what they differ.
 
     The row is the commit point. Idempotent: the very same record is noted and counted once. An artifact whose
-    bytes were lost is replaced. While somebody has a lease of the key, only what comes with the lease's token
-    is kept; the lease ends with it. Raises KeyMismatch, BadSignature, UntrustedSigner, BlobMissing,
-    SizeMismatch, LeaseHeld and StaleLease.
+    bytes were lost is replaced, and one that awaits deletion is kept on. While somebody has a lease of the
+    key, only what comes with the lease's token is kept; the lease ends with it. Raises KeyMismatch,
+    BadSignature, UntrustedSigner, BlobMissing, SizeMismatch, LeaseHeld and StaleLease.
     """
     if value.key != key:
         raise KeyMismatch(f"what was sent has the key {value.key}")
@@ -57,6 +58,7 @@ def publish_artifact(
             return Published(key=key, outcome="created", signer=signer)
         kept = wire.decode(first, Artifact)
         comparison = compare(kept.subject, value.subject)
+        note_used(connection, "artifact", namespace, [key], store.clock())
         if first != wire.encode(value):
             add_repeat(connection, namespace, value, comparison, store.clock())
     return Published(

@@ -8,9 +8,8 @@ from inductory_client.contract.key import DISPATCH_BACKEND
 from inductory_client.contract.wire import BuildStored
 from sqlalchemy import Connection
 
-from inductory_store.catalog.artifacts import known_artifacts
 from inductory_store.catalog.builds import add_build, add_entries, name_model, read_build
-from inductory_store.catalog.manifests import known_manifests
+from inductory_store.catalog.lifetimes import hold_names, note_used
 from inductory_store.store import Store
 
 from .bundle import bundle_question
@@ -32,8 +31,10 @@ def put_build(store: Store, namespace: str, key: str, value: Build) -> BuildStor
         raise KeyMismatch(f"what was sent has the key {value.key}")
     with store.catalog.write() as connection:
         _check_names(connection, namespace, value.entries)
-        created = add_build(connection, value, store.clock())
-        there = read_build(connection, namespace, key, lock=True)
+        there, created = read_build(connection, namespace, key, lock=True), False
+        if there is None:
+            created = add_build(connection, value, store.clock())
+            there = read_build(connection, namespace, key, lock=True)
         entries = there.entries if there is not None else ()
         if there is not None and value.model and not there.model:
             name_model(connection, there, value.model)
@@ -41,17 +42,18 @@ def put_build(store: Store, namespace: str, key: str, value: Build) -> BuildStor
         if len(entries) + len(added) > ENTRIES_MAX:
             raise TooLarge(f"a build has at most {ENTRIES_MAX} entries")
         add_entries(connection, value, added, len(entries))
+        note_used(connection, "build", namespace, [key], store.clock())
     store.answers.forget(bundle_question(namespace, key))
     return BuildStored(key=key, created=created, entries=len(entries) + len(added))
 
 
 def _check_names(connection: Connection, namespace: str, entries: tuple[BuildEntry, ...]) -> None:
     named = {entry.manifest for entry in entries}
-    missing = named - known_manifests(connection, namespace, named)
+    missing = named - hold_names(connection, "manifest", namespace, named)
     if missing:
         raise ArtifactMissing(f"publish these manifests first: {some_of(missing)}")
     dispatches = {entry.dispatch for entry in entries if entry.dispatch is not None}
-    missing = dispatches - known_artifacts(connection, namespace, dispatches, DISPATCH_BACKEND)
+    missing = dispatches - hold_names(connection, "artifact", namespace, dispatches, DISPATCH_BACKEND)
     if missing:
         raise ArtifactMissing(f"publish these dispatches first: {some_of(missing)}")
 

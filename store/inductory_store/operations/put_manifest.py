@@ -8,7 +8,7 @@ from inductory_client.contract.manifest import Manifest
 from inductory_client.contract.shape import shape_text
 from inductory_client.contract.wire import ManifestStored
 
-from inductory_store.catalog.artifacts import known_artifacts
+from inductory_store.catalog.lifetimes import hold_names, note_used
 from inductory_store.catalog.manifests import add_manifest
 from inductory_store.store import Store
 
@@ -16,7 +16,7 @@ from .promised import check_blobs, some_of
 
 
 def put_manifest(store: Store, namespace: str, manifest_id: str, value: Manifest) -> ManifestStored:
-    """Keep a manifest. Idempotent; the documents of the first writer stay.
+    """Keep a manifest. Idempotent; the documents of the first writer stay, and what awaited deletion does.
 
     Raises KeyMismatch, Malformed for what occurs twice, ArtifactMissing, BlobMissing and SizeMismatch.
     """
@@ -25,11 +25,13 @@ def put_manifest(store: Store, namespace: str, manifest_id: str, value: Manifest
     _check_names(value)
     with store.catalog.write() as connection:
         wanted = {entry.artifact for entry in value.entries}
-        missing = wanted - known_artifacts(connection, namespace, wanted)
+        missing = wanted - hold_names(connection, "artifact", namespace, wanted)
         if missing:
             raise ArtifactMissing(f"publish these artifacts first: {some_of(missing)}")
         check_blobs(connection, (*value.documents, *value.files))
+        hold_names(connection, "manifest", namespace, [manifest_id])
         created = add_manifest(connection, namespace, value, store.clock())
+        note_used(connection, "manifest", namespace, [manifest_id], store.clock())
     return ManifestStored(id=manifest_id, created=created)
 
 

@@ -15,4 +15,5 @@ def read_artifact(store: Store, namespace: str, key: str) -> bytes:
         record = artifact_records(connection, namespace, [key], bytes_max=MESSAGE_BYTES_MAX).get(key)
     if record is None:
         raise NotFound(f"there is no artifact {key} in {namespace}")
+    store.uses.add("artifact", namespace, [key])
     return record

@@ -22,6 +22,7 @@ def read_build(store: Store, namespace: str, key: str) -> Build:
         build = rows.read_build(connection, namespace, key)
     if build is None:
         raise NotFound(f"there is no build {key} in {namespace}")
+    store.uses.add("build", namespace, [key])
     return build
 
 
@@ -31,6 +32,7 @@ def read_manifest(store: Store, namespace: str, manifest_id: str) -> Manifest:
         manifest = manifests(connection, namespace, [manifest_id]).get(manifest_id)
     if manifest is None:
         raise NotFound(f"there is no manifest {manifest_id} in {namespace}")
+    store.uses.add("manifest", namespace, [manifest_id])
     return manifest
 
 

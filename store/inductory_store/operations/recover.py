@@ -7,10 +7,11 @@ import logging
 from inductory_client.contract.errors import InductoryError, NotFound
 
 from inductory_store.blobs.unpacking import verified
-from inductory_store.catalog.blobs import BlobRow, add_blob, damaged_blob
+from inductory_store.catalog.blobs import BlobRow, damaged_blob
 from inductory_store.store import Store
 
 from .chunks import chunks_of
+from .promise import promise
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +34,6 @@ def recover(store: Store, digest: str) -> bool:
         if error.retryable:
             raise
         return False
-    with store.catalog.write() as connection:
-        add_blob(connection, BlobRow(row.digest, row.size, packed_size), store.clock())
+    promise(store, BlobRow(row.digest, row.size, packed_size), look=True)
     _log.warning("blob %s is whole again", row.digest)
     return True

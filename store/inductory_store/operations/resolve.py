@@ -44,6 +44,7 @@ def resolve(store: Store, namespace: str, asked: Resolve) -> Resolved:
     hits = {
         key: hit for key, hit in hits.items() if lost.isdisjoint(each.digest for each in hit.subject.loaded)
     }
+    store.uses.add("artifact", namespace, hits)
     missed = [each for each in wanted if each.key not in hits]
     with store.catalog.read() as connection:
         misses = explain(connection, namespace, missed, asked.target, _EXPLAINED_BYTES_MAX)

@@ -15,10 +15,11 @@ from inductory_client.contract.errors import InductoryError, NotFound
 from msgspec import Struct
 
 from inductory_store.blobs.unpacking import measured, verified
-from inductory_store.catalog.blobs import BlobRow, add_blob, blobs_after, known_blobs, mark_damaged
+from inductory_store.catalog.blobs import BlobRow, blobs_after, known_blobs, mark_damaged
 from inductory_store.store import Store
 
 from .chunks import chunks_of
+from .promise import promise
 from .recover import recover
 
 PAGE_BLOBS = 1000
@@ -145,6 +146,5 @@ class _Scrubbing:
             self.found.append(Found(digest, "foreign"))
             return
         if self._repair:
-            with self._store.catalog.write() as connection:
-                add_blob(connection, BlobRow(digest, size, packed_size), self._store.clock())
+            promise(self._store, BlobRow(digest, size, packed_size), look=True)
         self.found.append(Found(digest, "unpromised", self._repair))

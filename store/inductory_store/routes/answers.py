@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from anyio import CapacityLimiter
 from fastapi import Request, Response
 from inductory_client.contract import wire
+from inductory_client.contract.lifetime import RootStored
 from starlette.concurrency import run_in_threadpool
 
 from inductory_store.pace import Pace
@@ -84,7 +85,7 @@ def pace_of(request: Request) -> Pace:
     return Pace(settings.body_idle_s, settings.body_bytes_per_s_min)
 
 
-def created(result: wire.ManifestStored | wire.BuildStored) -> int:
+def created(result: wire.ManifestStored | wire.BuildStored | RootStored) -> int:
     """Return the status of an answer to a PUT: 201 for what is new."""
     return 201 if result.created else 200
 

@@ -1,0 +1,1 @@
+"""How long things are kept: values in, values out. No database, no clock, no bytes."""
