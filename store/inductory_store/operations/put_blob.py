@@ -20,7 +20,7 @@ def put_blob(store: Store, digest: str, size: int, chunks: Iterable[bytes], *, p
     if size > store.settings.blob_bytes_max:
         raise TooLarge(f"a blob may have {store.settings.blob_bytes_max} bytes, not {size}")
     frame = chunks if packed else packed_from(chunks, size)
-    if _is_there(store, digest):
+    if is_there(store, digest):
         # Read to the end all the same: whoever sends other bytes under this name must be told.
         for _ in verified(frame, digest, size):
             pass
@@ -31,7 +31,8 @@ def put_blob(store: Store, digest: str, size: int, chunks: Iterable[bytes], *, p
     return True
 
 
-def _is_there(store: Store, digest: str) -> bool:
+def is_there(store: Store, digest: str) -> bool:
+    """Say whether a blob is promised, and something rests under its name."""
     with store.catalog.read() as connection:
         promised = digest in ready_blobs(connection, [digest])
     return promised and store.blobs.stat(digest) is not None
