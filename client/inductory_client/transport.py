@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from msgspec import Struct
 
 from .breaker import CircuitBreaker
-from .bucket import BucketReader
+from .bucket import BucketReader, BucketWriter
 from .contract.blob import pack, packed_bytes_max, unpack
 from .contract.build import DEFAULT_NAMESPACE
 from .contract.bundle import Sizes, read_frames
@@ -19,6 +19,7 @@ from .contract.errors import (
     DigestMismatch,
     InductoryError,
     KeyMismatch,
+    NotFound,
     SizeMismatch,
     TooLarge,
 )
@@ -26,6 +27,7 @@ from .contract.lease import LEASE_HEADER
 from .contract.lifetime import Kind, Retention, RetentionKept, Root, RootPage, RootStored, RootWanted
 from .contract.wire import (
     BATCH_MAX,
+    DIRECT_BYTES_MIN,
     SIZE_HEADER,
     Agreement,
     Artifact,
@@ -52,6 +54,7 @@ from .contract.wire import (
     Standing,
     Stats,
     Status,
+    UploadWanted,
 )
 from .deadline import Deadline
 from .exchange import CALL_S, ELSEWHERE, GOOD, Answer, Exchange
@@ -85,10 +88,14 @@ class HttpStore:
         self.breaker = breaker or CircuitBreaker()
         self._exchange = Exchange(url, self.breaker)
         self._bucket = BucketReader()
+        self._uploads = BucketWriter(self._exchange)
+        self._offers_uploads = True
+        """Whether the store may do so: one that was never told, or is older, doesn't."""
 
     def close(self) -> None:
         self._exchange.close()
         self._bucket.close()
+        self._uploads.close()
 
     def missing_blobs(self, digests: Iterable[str], deadline: Deadline | None = None) -> set[str]:
         """Return which of the blobs the store lacks."""
@@ -126,8 +133,15 @@ class HttpStore:
         return _received(digest, size, self._ask_blob(digest, size, "identity", deadline))
 
     def put_blob(self, digest: str, data: bytes, deadline: Deadline | None = None) -> int:
-        """Send a blob; return how many bytes travelled. Idempotent."""
+        """Send a blob; return how many bytes it is packed. Idempotent.
+
+        A large one goes to the store's bucket where the store offers that, and to the store itself where that
+        fails.
+        """
         packed = pack(data)
+        deadline = deadline or Deadline(CALL_S)
+        if len(packed) >= DIRECT_BYTES_MIN and self._is_put_by_bucket(digest, len(data), packed, deadline):
+            return len(packed)
         headers = {"Content-Encoding": "zstd", SIZE_HEADER: str(len(data))}
         self._exchange.ask_bytes("PUT", f"/v1/blobs/{digest}", headers, packed, deadline)
         return len(packed)
@@ -250,6 +264,22 @@ class HttpStore:
         with self._exchange.opened("GET", path, {}, deadline=deadline) as response:
             yield from read_frames(response, bytes_max, wanted)
             response.read(1)  # the end of the answer, so that the connection can be kept
+
+    def _is_put_by_bucket(self, digest: str, size: int, packed: bytes, deadline: Deadline) -> bool:
+        """Send a blob by way of the bucket if the store offers that, and say whether the store has it now."""
+        if not self._offers_uploads or self._uploads.is_left_alone:
+            return False
+        # Half the time is for sending it to the store, should the bucket hang.
+        half = deadline.half()
+        try:
+            wanted = UploadWanted(size=size, packed_size=len(packed))
+            self._uploads.write(digest, self._uploads.offer(digest, wanted, half), packed, half)
+            return True
+        except NotFound:
+            self._offers_uploads = False
+        except InductoryError as error:
+            warn_once(f"upload:{error.code}", "blobs go to the store, not its bucket: %s", error)
+        return False
 
     def _ask_blob(self, digest: str, size: int, encoding: str, deadline: Deadline) -> Answer:
         statuses = (*GOOD, ELSEWHERE) if encoding == "zstd" else GOOD

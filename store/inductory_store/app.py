@@ -16,13 +16,13 @@ from .openapi import openapi_of
 from .operations.await_keys import Waiting
 from .operations.note_uses import keep_noting
 from .problems import install_problems
-from .routes import artifacts, blobs, builds, events, health, leases, manifests, page, roots, stats
+from .routes import artifacts, blobs, builds, events, health, leases, manifests, page, roots, stats, uploads
 from .settings import StoreSettings
 from .store import Store
 from .version import __version__
 
 # Looked through in this order: what is asked most comes first.
-_ROUTES = (artifacts, blobs, manifests, builds, leases, events, stats, roots, health, page)
+_ROUTES = (artifacts, blobs, uploads, manifests, builds, leases, events, stats, roots, health, page)
 
 
 def create_app(settings: StoreSettings, blobs_at: BlobStore | None = None) -> FastAPI:

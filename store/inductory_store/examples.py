@@ -43,6 +43,13 @@ def examples() -> dict[type[Any], Any]:
         build,
         wire.BlobsWanted(digests=(digest_of(_PAYLOAD), other)),
         wire.BlobsMissing(missing=(other,)),
+        wire.UploadWanted(size=5 << 20, packed_size=2 << 20),
+        wire.UploadOffered(
+            upload="695723f5-500000-60303ae22b998861bce3b28f33eec1be",
+            url=f"https://bucket.example/inductory-uploads/{other}/695723f5-500000-60303ae2?X-Amz-Signature=...",
+            headers={"Content-Type": "application/zstd"},
+            expires_in_s=300,
+        ),
         wire.Resolve(
             artifacts=(
                 wire.ArtifactWanted(key=artifact.key),

@@ -58,7 +58,7 @@ class StoreSettings:
     s3_timeout_s: float = 10.0
     """Longest wait for a connection to the bucket, or for what comes next over one."""
     s3_redirect: bool = False
-    """Send readers of large blobs to the bucket."""
+    """Have large blobs travel between clients and the bucket."""
     s3_redirect_s: int = 300
     """How long such an address lives."""
     host: str = "127.0.0.1"

@@ -167,6 +167,8 @@ def test_every_route_is_described(talk: Talk) -> None:
         "get /v1/blobs/{digest}",
         "head /v1/blobs/{digest}",
         "post /v1/blobs:missing",
+        "post /v1/blobs/{digest}/upload",
+        "post /v1/blobs/{digest}/upload/{upload}:finish",
         "post /v1/artifacts:resolve",
         "post /v1/leases",
         "post /v1/leases:renew",

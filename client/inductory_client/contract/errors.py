@@ -143,6 +143,13 @@ class StaleLease(InductoryError):
     status = 409
 
 
+class UploadExpired(InductoryError):
+    """The upload was finished too late; send the blob again."""
+
+    code = "upload_expired"
+    status = 410
+
+
 class StorageFull(InductoryError):
     """No room is left where the bytes should go."""
 

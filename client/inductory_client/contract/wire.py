@@ -15,6 +15,7 @@ from msgspec import Meta, Struct
 from .agreement import Comparison
 from .artifact import Artifact, Backend, Scheme, Subject
 from .build import Build, Namespace
+from .descriptor import BLOB_BYTES_MAX, Size
 from .digest import Digest
 from .errors import Malformed
 from .lease import (
@@ -41,6 +42,8 @@ DIFFERENCES_MAX = 10
 """Most factors that the explanation of one miss names."""
 INLINE_BYTES_MAX = 64 << 10
 """Largest packed blob that travels inside an answer to `artifacts:resolve`."""
+DIRECT_BYTES_MIN = 1 << 20
+"""Least of a packed blob between client and bucket: a second connection takes as long as a MiB over one."""
 
 SIZE_HEADER = "Inductory-Size"
 """Uncompressed size of a blob that is sent as zstd, in bytes."""
@@ -107,6 +110,26 @@ class BlobsWanted(Message, frozen=True):
 
 class BlobsMissing(Message, frozen=True):
     missing: tuple[Digest, ...]
+
+
+class UploadWanted(Message, frozen=True):
+    """Asks where a large blob may be sent."""
+
+    size: Size
+    packed_size: Annotated[int, Meta(ge=DIRECT_BYTES_MIN, le=2 * BLOB_BYTES_MAX)]
+    """Of the zstd frame that will be sent, exactly."""
+
+
+class UploadOffered(Message, frozen=True):
+    """An address in the store's bucket, for one PUT of one zstd frame that the store then reads back."""
+
+    upload: Annotated[str, Meta(max_length=100, pattern=r"^[0-9a-z-]+$")]
+    """Its name; what was sent is finished by it."""
+    url: Annotated[str, Meta(max_length=8192)]
+    headers: Annotated[dict[str, str], Meta(max_length=16)]
+    """To be sent along, as they are signed."""
+    expires_in_s: Annotated[int, Meta(ge=1)]
+    """The PUT must begin within so long."""
 
 
 class ArtifactWanted(Message, frozen=True):
@@ -301,6 +324,7 @@ class Status(Message, frozen=True):
 __all__ = [
     "BATCH_MAX",
     "DIFFERENCES_MAX",
+    "DIRECT_BYTES_MIN",
     "INLINE_BYTES_MAX",
     "MESSAGE_BYTES_MAX",
     "PAGE_MAX",
@@ -348,6 +372,8 @@ __all__ = [
     "Stats",
     "Status",
     "Subject",
+    "UploadOffered",
+    "UploadWanted",
     "decode",
     "encode",
 ]

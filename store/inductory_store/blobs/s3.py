@@ -15,11 +15,13 @@ from .bucket import Bucket
 from .disk import MARKER
 from .s3_client import make_client
 from .s3_faults import faults
-from .s3_leftovers import listed, sweep_probes, sweep_uploads
+from .s3_leftovers import listed, sweep_pending, sweep_probes, sweep_uploads
+from .s3_pending import PendingUploads, encryption
 from .s3_reading import ObjectFile
 from .s3_upload import upload
-from .store import BlobStat
+from .store import BlobStat, UploadAddress
 from .unpacking import CHUNK_BYTES, verified
+from .upload_id import UploadId
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +40,8 @@ class S3Blobs:
         self._client = make_client(bucket)
         self._root = f"{bucket.prefix}cas/sha256/"
         self._probes = f"{bucket.prefix}inductory-probe/"
-        self._options = {"ContentType": "application/zstd", **_encryption(bucket), **_checksums(bucket)}
+        self._pending = f"{bucket.prefix}inductory-uploads/"
+        self._options = {"ContentType": "application/zstd", **encryption(bucket), **_checksums(bucket)}
         try:
             self._check_usable(filled)
         except InductoryError:
@@ -102,6 +105,7 @@ class S3Blobs:
         client, name = self._client, self._bucket.name
         try:
             swept = sweep_uploads(client, name, self._root, self._is_ours, now)
+            swept += sweep_pending(client, name, self._pending, now)
             return swept + sweep_probes(client, name, self._probes, now)
         except InductoryError as error:
             _log.warning("what dead processes left in %s wasn't removed: %s", self._bucket.url, error)
@@ -143,12 +147,13 @@ class S3Blobs:
 
 
 class DirectS3Blobs(S3Blobs):
-    """Blobs in a bucket that readers may fetch from: it has DirectUrls besides."""
+    """Blobs in a bucket that others may reach themselves: it has DirectUrls and DirectUploads besides."""
 
     def __init__(self, bucket: Bucket, direct_s: int, *, filled: bool = False) -> None:
         """As S3Blobs; an address lives `direct_s` seconds."""
         super().__init__(bucket, filled=filled)
         self._direct_s = direct_s
+        self._uploads = PendingUploads(self._client, bucket, self._pending, direct_s)
 
     def direct_url(self, digest: str) -> str:
         # The bucket's answer is to be what ours would have been: for HTTP, a packed blob is an encoded one.
@@ -163,6 +168,15 @@ class DirectS3Blobs(S3Blobs):
             )
         return url
 
+    def offer_upload(self, digest: str, size: int, packed_size: int, now: float) -> UploadAddress:
+        return self._uploads.offer(digest, size, packed_size, now)
+
+    def open_upload(self, digest: str, upload: UploadId) -> BinaryIO:
+        return self._uploads.open(digest, upload)
+
+    def drop_upload(self, digest: str, upload: UploadId) -> None:
+        self._uploads.drop(digest, upload)
+
 
 def _digest_in(key: str) -> str:
     return key.rpartition("/")[2].removesuffix(".zst")
@@ -171,10 +185,3 @@ def _digest_in(key: str) -> str:
 def _checksums(bucket: Bucket) -> dict[str, str]:
     """What botocore adds to bytes by itself must be said of an upload when it begins."""
     return {"ChecksumAlgorithm": "CRC32"} if bucket.checksums == "when_supported" else {}
-
-
-def _encryption(bucket: Bucket) -> dict[str, str]:
-    if bucket.encryption == "none":
-        return {}
-    key = {"SSEKMSKeyId": bucket.kms_key} if bucket.kms_key else {}
-    return {"ServerSideEncryption": bucket.encryption, **key}

@@ -1,4 +1,4 @@
-"""What processes that died leave in a bucket: uploads that nobody completes, and probes."""
+"""What processes that died leave in a bucket: uploads that nobody completes or finishes, and probes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from inductory_client.contract.errors import NotFound
 
 from .s3_faults import faults
+from .upload_id import parse_upload_id
 
 LEFT_SECONDS_MAX = 3600.0
 """What nobody has added to for so long belongs to a process that died."""
@@ -35,6 +36,18 @@ def sweep_probes(client: Any, name: str, prefix: str, now: float) -> int:
     for found in listed(client, "list_objects_v2", "Contents", Bucket=name, Prefix=prefix):
         if now - found["LastModified"].timestamp() > LEFT_SECONDS_MAX:
             with faults("delete a probe"):
+                client.delete_object(Bucket=name, Key=found["Key"])
+            swept += 1
+    return swept
+
+
+def sweep_pending(client: Any, name: str, prefix: str, now: float) -> int:
+    """Delete what clients sent below `prefix` and can't finish any more; return how many those were."""
+    swept = 0
+    for found in listed(client, "list_objects_v2", "Contents", Bucket=name, Prefix=prefix):
+        upload = parse_upload_id(found["Key"].rpartition("/")[2])
+        if upload is not None and upload.finish_by < now:
+            with faults("delete an upload"):
                 client.delete_object(Bucket=name, Key=found["Key"])
             swept += 1
     return swept

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol, runtime_checkable
 
+from .upload_id import UploadId
+
 
 @dataclass(frozen=True)
 class BlobStat:
@@ -13,6 +15,17 @@ class BlobStat:
 
     packed_size: int
     """Bytes of its zstd frame."""
+
+
+@dataclass(frozen=True)
+class UploadAddress:
+    """Where a zstd frame may be PUT, once or again, for a short while."""
+
+    url: str
+    headers: dict[str, str]
+    """To be sent with it, as they are."""
+    expires_s: int
+    upload: UploadId
 
 
 class BlobStore(Protocol):
@@ -56,3 +69,23 @@ class DirectUrls(Protocol):
 
     def direct_url(self, digest: str) -> str:
         """Return an address that gives the blob's zstd frame for a short while."""
+
+
+@runtime_checkable
+class DirectUploads(Protocol):
+    """What a blob store can do beside, if senders can reach where it keeps its bytes.
+
+    What they send is no blob: it waits under another name, unread, until it is opened and `put`.
+    """
+
+    def offer_upload(self, digest: str, size: int, packed_size: int, now: float) -> UploadAddress:
+        """Return an address that takes the zstd frame, `packed_size` bytes long, of a blob of `size` bytes.
+
+        Nothing is remembered here. Raises StorageFailed.
+        """
+
+    def open_upload(self, digest: str, upload: UploadId) -> BinaryIO:
+        """Return what was sent, whatever that is; the caller closes it. Raises NotFound, StorageFailed."""
+
+    def drop_upload(self, digest: str, upload: UploadId) -> None:
+        """Remove what was sent, if anything was. Where that fails the log says so, and a sweep does it."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from inductory_client.contract.errors import InductoryError, NotFound, StorageFailed
+from inductory_client.contract.wire import DIRECT_BYTES_MIN
 
 from inductory_store.blobs.store import DirectUrls
 from inductory_store.blobs.unpacking import unpacked, verified
@@ -18,9 +19,6 @@ from .recover import recover
 
 AHEAD_BYTES_MAX = 8 << 20
 """Blobs up to this size are verified before their first byte is sent; larger ones before their last."""
-
-DIRECT_BYTES_MIN = 1 << 20
-"""Readers are sent elsewhere for larger frames: a second connection takes as long as a MiB over the first."""
 
 _log = logging.getLogger(__name__)
 

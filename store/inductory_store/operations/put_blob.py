@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TypeGuard
 
 from inductory_client.contract.errors import TooLarge
 
 from inductory_store.blobs.unpacking import packed_from, verified
-from inductory_store.catalog.blobs import BlobRow, find_row
+from inductory_store.catalog.blobs import BlobRow, KnownBlob, find_row
 from inductory_store.settings import GRACE_S_MIN
 from inductory_store.store import Store
 
@@ -24,14 +25,12 @@ def put_blob(store: Store, digest: str, size: int, chunks: Iterable[bytes], *, p
     if size > store.settings.blob_bytes_max:
         raise TooLarge(f"a blob may have {store.settings.blob_bytes_max} bytes, not {size}")
     frame = chunks if packed else packed_from(chunks, size)
-    with store.catalog.read() as connection:
-        known = find_row(connection, digest)
-    if known is not None and known.promised and store.blobs.stat(digest) is not None:
+    known = _known(store, digest)
+    if _rests(known, store):
         # Read to the end all the same: whoever sends other bytes under this name must be told.
         for _ in verified(frame, digest, size):
             pass
-        if known.row.condemned:
-            renew(store, digest)
+        _keep_on(store, known)
         return False
     began = store.clock()
     stat = store.blobs.put(digest, size, frame)
@@ -39,3 +38,29 @@ def put_blob(store: Store, digest: str, size: int, chunks: Iterable[bytes], *, p
     may_be_gone = known is not None or not 0 <= store.clock() - began < GRACE_S_MIN / 2
     promise(store, BlobRow(digest, size, stat.packed_size), look=may_be_gone)
     return True
+
+
+def is_there(store: Store, digest: str) -> bool:
+    """Say whether a blob is promised, and something rests under its name; it then awaits deletion no longer.
+
+    Raises StorageFailed where it was deleted meanwhile.
+    """
+    known = _known(store, digest)
+    if not _rests(known, store):
+        return False
+    _keep_on(store, known)
+    return True
+
+
+def _known(store: Store, digest: str) -> KnownBlob | None:
+    with store.catalog.read() as connection:
+        return find_row(connection, digest)
+
+
+def _rests(known: KnownBlob | None, store: Store) -> TypeGuard[KnownBlob]:
+    return known is not None and known.promised and store.blobs.stat(known.row.digest) is not None
+
+
+def _keep_on(store: Store, known: KnownBlob) -> None:
+    if known.row.condemned:
+        renew(store, known.row.digest)
