@@ -38,7 +38,7 @@ test-torch-%: ## Run the tests that meet torch with that version of it, in an en
 
 race: $(READY) ## Have publishers, readers and collectors of a store race for longer than the tests do
 	@scripts/setup.sh servers postgresql
-	RACE_ROUNDS=$(or $(ROUNDS),400) $(BIN)/python -m pytest $(ARGS) tests/faults/test_store_gc_race.py
+	RACE_ROUNDS=$(or $(ROUNDS),150) $(BIN)/python -m pytest $(ARGS) tests/faults/test_store_gc_race.py
 
 lint: $(READY) ## Check style (ruff) and types (mypy)
 	$(BIN)/ruff check .
