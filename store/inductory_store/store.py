@@ -11,6 +11,8 @@ from .catalog.catalog import Catalog
 from .kept_answers import KeptAnswers
 from .settings import StoreSettings
 
+FRAMES_BYTES_MAX = 96 << 20
+
 
 @dataclass(frozen=True)
 class Store:
@@ -23,3 +25,10 @@ class Store:
     """Seconds since the epoch."""
     answers: KeptAnswers = field(default_factory=KeptAnswers)
     """What many ask, and what stays right."""
+    frames: KeptAnswers = field(default_factory=lambda: KeptAnswers(FRAMES_BYTES_MAX))
+    """Large blobs that were verified a moment ago, packed; apart, so that they push no answer out."""
+
+    def forget(self) -> None:
+        """Forget what is kept in memory: something that was promised isn't there."""
+        self.answers.forget()
+        self.frames.forget()

@@ -22,6 +22,9 @@ AHEAD_BYTES_MAX = 8 << 20
 DIRECT_BYTES_MIN = 1 << 20
 """Readers are sent elsewhere for larger frames: a second connection takes as long as a MiB over the first."""
 
+KEPT_BYTES_MIN = 256 << 10
+"""Smaller frames are read and verified in a moment."""
+
 _log = logging.getLogger(__name__)
 
 Body = bytes | Iterator[bytes]
@@ -66,6 +69,18 @@ def read_blob(store: Store, digest: str, size: int, start: int, stop: int) -> Bo
     Wrong bytes are never returned to the end: an iterator raises StorageFailed before its last chunk.
     """
     return _body(store, digest, size, lambda chunks: unpacked(chunks, digest, size, start, stop))
+
+
+def read_hot(store: Store, row: BlobRow) -> tuple[Body, int]:
+    """As `read_packed`; a large frame that others asked for a moment ago comes from memory, verified then."""
+    kept = store.frames.get(row.digest)
+    if kept is not None:
+        return kept, len(kept)
+    changes = store.frames.changes
+    body, packed_size = read_packed(store, row.digest, row.size)
+    if isinstance(body, bytes) and len(body) >= KEPT_BYTES_MIN:
+        store.frames.keep(row.digest, body, changes)
+    return body, packed_size
 
 
 def read_packed(store: Store, digest: str, size: int) -> tuple[Body, int]:
@@ -128,7 +143,7 @@ def _lost(store: Store, digest: str) -> StorageFailed:
     _log.error("blob %s was promised and isn't there", digest)
     with store.catalog.write() as connection:
         mark_damaged(connection, digest)
-    store.answers.forget()
+    store.forget()
     return StorageFailed(f"the bytes of blob {digest} were lost; publish it again")
 
 
@@ -136,5 +151,5 @@ def _damaged(store: Store, digest: str, error: InductoryError) -> StorageFailed:
     _log.error("blob %s is damaged at rest: %s", digest, error)
     with store.catalog.write() as connection:
         mark_damaged(connection, digest)
-    store.answers.forget()
+    store.forget()
     return StorageFailed(f"the bytes of blob {digest} are damaged; publish it again")
