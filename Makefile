@@ -52,7 +52,7 @@ format: $(READY) ## Put the code into its one format
 bench: $(addprefix bench-,$(BENCHES)) ## Run every benchmark that needs no GPU; results go to build/bench
 
 bench-%: benchmarks/%.py $(READY)
-	@scripts/setup.sh servers redis wrk nginx
+	@scripts/setup.sh servers redis wrk nginx postgresql
 	@mkdir -p build/bench
 	$(BIN)/python $< $(ARGS)
 

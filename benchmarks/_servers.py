@@ -8,27 +8,66 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 START_S_MAX = 60.0
 _ANNOUNCEMENT = "inductory store: "
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+class Server(str):
+    """The address of a server, which knows the process behind it."""
+
+    pid: int
+
+    def __new__(cls, url: str, pid: int) -> Self:
+        server = super().__new__(cls, url)
+        server.pid = pid
+        return server
+
+    @property
+    def cpu_s(self) -> float:
+        """Seconds of a processor that it and its workers took so far."""
+        return sum(_cpu_s(pid) for pid in (self.pid, *_children(self.pid)))
+
+    @property
+    def resident_bytes(self) -> int:
+        """Memory that it has in use, without its workers'."""
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+
+
+def _children(pid: int) -> list[int]:
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 @contextmanager
-def store(folder: Path, *arguments: str) -> Iterator[str]:
-    """Run an empty store that keeps its data in `folder`; yields its address."""
-    folder.mkdir(parents=True)
+def store(folder: Path, *arguments: str, **settings: str) -> Iterator[Server]:
+    """Run a store that keeps its data in `folder`; yields its address.
+
+    `settings` are the store's, as variables: INDUCTORY_STORE_DATABASE_URL="postgresql://...".
+    """
+    folder.mkdir(parents=True, exist_ok=True)
     options = ["-m", "inductory_store", "--port", "0", "--data-dir", str(folder / "data")]
-    with announced([*options, *arguments], folder / "log") as url:
-        yield url
+    with announced([*options, *arguments], folder / "log", settings) as server:
+        yield server
 
 
 @contextmanager
-def announced(arguments: Sequence[str], log_path: Path) -> Iterator[str]:
+def announced(
+    arguments: Sequence[str], log_path: Path, settings: Mapping[str, str] | None = None
+) -> Iterator[Server]:
     """Run Python with these arguments, which says its address as a store does; yields that."""
     environ = {name: text for name, text in os.environ.items() if not name.startswith("INDUCTORY_")}
+    environ |= settings or {}
     with log_path.open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, *arguments], env=environ, stdout=subprocess.PIPE, stderr=log, text=True
@@ -38,7 +77,7 @@ def announced(arguments: Sequence[str], log_path: Path) -> Iterator[str]:
         line = process.stdout.readline()
         if not line.startswith(_ANNOUNCEMENT):
             raise RuntimeError(f"the server didn't start: {log_path.read_text()}")
-        yield line.removeprefix(_ANNOUNCEMENT).strip()
+        yield Server(line.removeprefix(_ANNOUNCEMENT).strip(), process.pid)
     finally:
         process.terminate()
         process.wait()
@@ -46,18 +85,18 @@ def announced(arguments: Sequence[str], log_path: Path) -> Iterator[str]:
 
 
 @contextmanager
-def nginx(folder: Path, files: Path) -> Iterator[str]:
+def nginx(folder: Path, files: Path) -> Iterator[Server]:
     """Run nginx with two workers, which serves the files of a folder; yields its address."""
     program = shutil.which("nginx", path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin")))
     if program is None:
         raise RuntimeError("nginx is missing: scripts/setup.sh servers nginx")
     folder.mkdir(parents=True)
-    port = _free_port()
+    port = free_port()
     (folder / "nginx.conf").write_text(_NGINX.format(folder=folder, files=files, port=port))
     process = subprocess.Popen([program, "-p", str(folder), "-c", str(folder / "nginx.conf")])
     try:
         _wait_for(port, process)
-        yield f"http://127.0.0.1:{port}"
+        yield Server(f"http://127.0.0.1:{port}", process.pid)
     finally:
         process.terminate()
         process.wait()
@@ -87,7 +126,7 @@ def redis(folder: Path) -> Iterator[str]:
     if program is None:
         raise RuntimeError("redis-server is missing: scripts/setup.sh servers redis")
     folder.mkdir(parents=True)
-    port = _free_port()
+    port = free_port()
     command = [program, "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no"]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([*command, "--dir", str(folder)], stdout=log, stderr=log)
@@ -99,7 +138,7 @@ def redis(folder: Path) -> Iterator[str]:
         process.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
@@ -114,4 +153,4 @@ def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
                 return
         except OSError:
             time.sleep(0.05)
-    raise RuntimeError("redis-server didn't start")
+    raise RuntimeError("a server didn't start")

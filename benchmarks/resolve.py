@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import json
 import random
-import re
-import shutil
-import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
 import _servers
+import _wrk
 from _harness import Goal, finish, median, progress
 from inductory_client.client import Client
 from inductory_client.contract.descriptor import NATIVE, PAYLOAD
@@ -42,27 +40,18 @@ MEASURED = {
     "p99_ms": "of the store, median of the rounds",
     "answer_bytes": "of one answer: three artifacts with their blobs",
 }
-_SCRIPT = """
-wrk.method = "POST"
-wrk.headers["Content-Type"] = "application/json"
-local file = io.open("{body}", "rb")
-wrk.body = file:read("*a")
-file:close()
-"""
+TARGET = Target({"torch.version": "2.13.0", "cpu.isa": "avx2"})
 
 
 def main() -> None:
-    if shutil.which("wrk") is None:
-        raise SystemExit("wrk is missing: scripts/setup.sh servers wrk")
+    _wrk.check()
     with tempfile.TemporaryDirectory(prefix="inductory-bench-") as name:
         folder = Path(name)
         with _servers.store(folder / "store") as url:
             body = _published(folder, url)
-            (folder / "question.json").write_bytes(body)
             answer = _asked(url, body)
             (folder / "answer.json").write_bytes(answer)
-            script = folder / "ask.lua"
-            script.write_text(_SCRIPT.format(body=folder / "question.json"))
+            script = _wrk.asking(folder, body)
             ceiling = [str(Path(__file__).parent / "_ceiling.py"), str(folder / "answer.json")]
             with _servers.announced(ceiling, folder / "ceiling.log") as ceiling_url:
                 runs = [_round(number, {"store": url, "ceiling": ceiling_url}, script)
@@ -73,16 +62,16 @@ def main() -> None:
 
 def _published(folder: Path, url: str) -> bytes:
     """Publish a model's pieces, and return the question for them."""
-    target = Target({"torch.version": "2.13.0", "cpu.isa": "avx2"})
-    pieces = [_piece(number, target) for number in range(PIECES)]
+    pieces = [piece(number) for number in range(PIECES)]
     settings = Settings.load({}, url=url, cache_dir=folder / "cache", config_dir=folder / "config")
     with Client(settings) as client:
         client.publisher.publish_now(Publication(artifacts=tuple(pieces)))
     wanted = tuple(ArtifactWanted(key=each.subject.key, graph_digest=each.graph_digest) for each in pieces)
-    return encode(Resolve(artifacts=wanted, target=target))
+    return encode(Resolve(artifacts=wanted, target=TARGET))
 
 
-def _piece(number: int, target: Target) -> Draft:
+def piece(number: int) -> Draft:
+    """What a compile of a piece produces: another one for each number."""
     data = random.Random(number)
     return Draft(
         blobs=(
@@ -91,7 +80,7 @@ def _piece(number: int, target: Target) -> Draft:
         ),
         shape=(1, 16384),
         graph_digest=digest_of(f"piece {number}".encode()),
-        target=target,
+        target=TARGET,
         provenance=Provenance(builder="benchmark", created_at="2026-01-01T00:00:00Z", compile_seconds=1.5),
     )
 
@@ -115,24 +104,8 @@ def _round(number: int, urls: dict[str, str], script: Path) -> dict[str, Any]:
 
 
 def _load(url: str, script: Path) -> dict[str, float]:
-    """Ask as fast as it goes, and return requests a second and the 99th percentile of their time."""
-    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "--latency", "-s", str(script)]
-    done = subprocess.run(
-        [*command, f"{url}/v1/artifacts:resolve?namespace=default"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    if "Non-2xx" in done.stdout or "Socket errors" in done.stdout:
-        raise RuntimeError(done.stdout)
-    rate, percentile = (
-        re.search(r"Requests/sec:\s+([\d.]+)", done.stdout),
-        re.search(r"99%\s+([\d.]+)(us|ms|s)", done.stdout),
-    )
-    assert rate is not None
-    assert percentile is not None
-    scale: float = {"us": 1e-3, "ms": 1.0, "s": 1e3}[percentile[2]]
-    return {"per_s": float(rate[1]), "p99_ms": float(percentile[1]) * scale}
+    address = f"{url}/v1/artifacts:resolve?namespace=default"
+    return _wrk.load(address, script, connections=CONNECTIONS, seconds=SECONDS)
 
 
 def _figures(runs: list[dict[str, Any]]) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from .kept_answers import KeptAnswers
 from .settings import StoreSettings
 from .uses import Uses
 
+FRAMES_BYTES_MAX = 96 << 20
+
 
 @dataclass(frozen=True)
 class Store:
@@ -26,3 +28,10 @@ class Store:
     """What many ask, and what stays right."""
     uses: Uses = field(default_factory=Uses)
     """What was used lately, and isn't noted yet."""
+    frames: KeptAnswers = field(default_factory=lambda: KeptAnswers(FRAMES_BYTES_MAX))
+    """Large blobs that were verified a moment ago, packed; apart, so that they push no answer out."""
+
+    def forget(self) -> None:
+        """Forget what is kept in memory: something that was promised isn't there."""
+        self.answers.forget()
+        self.frames.forget()

@@ -111,7 +111,9 @@ def test_reading_takes_a_constant_number_of_queries(store: Store, count: int) ->
     )
     asked = wire.Resolve(artifacts=wanted + unknown, target=TARGET)
     resolved: list[wire.Resolved] = []
-    assert queries(store, lambda: resolved.append(resolve(store, "default", asked))) == 4
+    # A few are asked for in one query, many in two; what is missed costs two more.
+    expected = 3 if count == 2 else 4
+    assert queries(store, lambda: resolved.append(resolve(store, "default", asked))) == expected
     assert (len(resolved[0].hits), len(resolved[0].misses), len(resolved[0].blobs)) == (count, count, count)
     assert all(miss.nearest is not None for miss in resolved[0].misses)
     assert queries(store, lambda: lookup(store, Filters(namespace="default"), None, 100)) == 1

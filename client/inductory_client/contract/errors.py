@@ -38,6 +38,13 @@ class TooLarge(InductoryError):
     status = 413
 
 
+class UnsupportedMediaType(InductoryError):
+    """The store takes messages as application/json."""
+
+    code = "unsupported_media_type"
+    status = 415
+
+
 class LengthRequired(InductoryError):
     """The uncompressed size of the blob must be declared."""
 

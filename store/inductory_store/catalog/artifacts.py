@@ -50,7 +50,7 @@ def artifact_records(
 
     Raises TooLarge as soon as they are more than `bytes_max` bytes together.
     """
-    query = select(artifact.c.key, artifact.c.record).where(artifact.c.namespace == namespace, _is_whole())
+    query = select(artifact.c.key, artifact.c.record).where(artifact.c.namespace == namespace, is_whole())
     found: dict[str, bytes] = {}
     for portion in among(artifact.c.key, keys):
         rows = connection.execute(query.where(portion))
@@ -64,7 +64,7 @@ def artifact_records(
 
 def whole_artifacts(connection: Connection, namespace: str, keys: Collection[str]) -> set[str]:
     """Return those of `keys` that are published, with all that a load reads."""
-    query = select(artifact.c.key).where(artifact.c.namespace == namespace, _is_whole())
+    query = select(artifact.c.key).where(artifact.c.namespace == namespace, is_whole())
     portions = among(artifact.c.key, keys)
     return {key for portion in portions for key in connection.scalars(query.where(portion))}
 
@@ -136,7 +136,8 @@ def payload_of(descriptors: Sequence[Descriptor]) -> Descriptor:
     return next((each for each in descriptors if each.media_type in LOADED), descriptors[0])
 
 
-def _is_whole() -> ColumnElement[bool]:
+def is_whole() -> ColumnElement[bool]:
+    """Whether an artifact may be given: all that a load of it reads is there."""
     lost = (
         select(artifact_blob.c.position)
         .join(blob, blob.c.digest == artifact_blob.c.digest)

@@ -20,6 +20,9 @@ from .recover import recover
 AHEAD_BYTES_MAX = 8 << 20
 """Blobs up to this size are verified before their first byte is sent; larger ones before their last."""
 
+KEPT_BYTES_MIN = 256 << 10
+"""Smaller frames are read and verified in a moment."""
+
 _log = logging.getLogger(__name__)
 
 Body = bytes | Iterator[bytes]
@@ -64,6 +67,18 @@ def read_blob(store: Store, digest: str, size: int, start: int, stop: int) -> Bo
     Wrong bytes are never returned to the end: an iterator raises StorageFailed before its last chunk.
     """
     return _body(store, digest, size, lambda chunks: unpacked(chunks, digest, size, start, stop))
+
+
+def read_hot(store: Store, row: BlobRow) -> tuple[Body, int]:
+    """As `read_packed`; a large frame that others asked for a moment ago comes from memory, verified then."""
+    kept = store.frames.get(row.digest)
+    if kept is not None:
+        return kept, len(kept)
+    changes = store.frames.changes
+    body, packed_size = read_packed(store, row.digest, row.size)
+    if isinstance(body, bytes) and len(body) >= KEPT_BYTES_MIN:
+        store.frames.keep(row.digest, body, changes)
+    return body, packed_size
 
 
 def read_packed(store: Store, digest: str, size: int) -> tuple[Body, int]:
@@ -127,7 +142,7 @@ def _lost(store: Store, digest: str) -> StorageFailed:
         promised = mark_damaged(connection, digest)
     if promised:  # else it was deleted, or somebody else noticed
         _log.error("blob %s was promised and isn't there", digest)
-    store.answers.forget()
+    store.forget()
     return StorageFailed(f"the bytes of blob {digest} were lost; publish it again")
 
 
@@ -135,5 +150,5 @@ def _damaged(store: Store, digest: str, error: InductoryError) -> StorageFailed:
     _log.error("blob %s is damaged at rest: %s", digest, error)
     with store.catalog.write() as connection:
         mark_damaged(connection, digest)
-    store.answers.forget()
+    store.forget()
     return StorageFailed(f"the bytes of blob {digest} are damaged; publish it again")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 
 from inductory_client.contract import wire
 from inductory_client.contract.artifact import Artifact
-from inductory_client.contract.wire import Resolve, Resolved
+from inductory_client.contract.wire import Miss, Resolve, Resolved
 
 from inductory_store.catalog.artifacts import artifact_records
 from inductory_store.catalog.blobs import BlobRow, ready_blobs
+from inductory_store.catalog.hits import HITS_AT_ONCE, hits_of
 from inductory_store.store import Store
 
 from .ahead import read_ahead
@@ -26,17 +27,15 @@ _RECORDS_BYTES_MAX = wire.MESSAGE_BYTES_MAX - _MARGIN_BYTES - _EXPLAINED_BYTES_M
 
 
 def resolve(store: Store, namespace: str, asked: Resolve) -> Resolved:
-    """Return the artifacts that are there, with their small blobs, and explain the others; four queries.
+    """Return the artifacts that are there, with their small blobs, and explain the others.
+
+    One query for a few hits, two for many; two more where something is missed.
 
     The answer fits one message: raises TooLarge where the artifacts don't, and explains fewer misses.
     """
     wanted = tuple({each.key: each for each in asked.artifacts}.values())
-    with store.catalog.read() as connection:
-        keys = [each.key for each in wanted]
-        records = artifact_records(connection, namespace, keys, bytes_max=_RECORDS_BYTES_MAX)
-        hits = {key: wire.decode(record, Artifact) for key, record in records.items()}
-        digests = {descriptor.digest for hit in hits.values() for descriptor in hit.subject.loaded}
-        rows = ready_blobs(connection, digests)
+    records, rows = _found(store, namespace, [each.key for each in wanted])
+    hits = {key: wire.decode(record, Artifact) for key, record in records.items()}
     room = _RECORDS_BYTES_MAX - sum(map(len, records.values()))
     # Base64 makes four bytes of three.
     budget = min(store.settings.inline_bytes_total_max, room * 3 // 4)
@@ -46,13 +45,28 @@ def resolve(store: Store, namespace: str, asked: Resolve) -> Resolved:
     }
     store.uses.add("artifact", namespace, hits)
     missed = [each for each in wanted if each.key not in hits]
-    with store.catalog.read() as connection:
-        misses = explain(connection, namespace, missed, asked.target, _EXPLAINED_BYTES_MAX)
+    misses: tuple[Miss, ...] = ()
+    if missed:
+        with store.catalog.read() as connection:
+            misses = explain(connection, namespace, missed, asked.target, _EXPLAINED_BYTES_MAX)
     return Resolved(
         hits=tuple(hits[each.key] for each in wanted if each.key in hits),
         misses=misses,
         blobs=blobs,
     )
+
+
+def _found(
+    store: Store, namespace: str, keys: Sequence[str]
+) -> tuple[Mapping[str, bytes], Mapping[str, BlobRow]]:
+    """Return the records of whole artifacts by key, and the rows of what they load by digest."""
+    if len(keys) <= HITS_AT_ONCE:
+        with store.catalog.read_once() as connection:
+            return hits_of(connection, namespace, keys, bytes_max=_RECORDS_BYTES_MAX)
+    with store.catalog.read() as connection:
+        records = artifact_records(connection, namespace, keys, bytes_max=_RECORDS_BYTES_MAX)
+        found = (wire.decode(record, Artifact) for record in records.values())
+        return records, ready_blobs(connection, {part.digest for hit in found for part in hit.subject.loaded})
 
 
 def _inline(

@@ -19,7 +19,7 @@ from inductory_store.operations.get_blob import (
     find_blob,
     packed_size_at_rest,
     read_blob,
-    read_packed,
+    read_hot,
 )
 from inductory_store.operations.missing_blobs import missing_blobs
 from inductory_store.operations.put_blob import put_blob
@@ -94,7 +94,7 @@ def _get_packed(request: Request, row: BlobRow, headers: dict[str, str]) -> Resp
     if url := direct_url(store, row):
         # The address is good for a short while, and for GET only.
         return RedirectResponse(url, 307, {"Cache-Control": "no-store", "Vary": headers["Vary"]})
-    body, packed_size = read_packed(store, row.digest, row.size)
+    body, packed_size = read_hot(store, row)
     return _answer(body, packed_size, 200, headers)
 
 

@@ -7,19 +7,33 @@ from collections.abc import AsyncGenerator, Iterator
 
 import anyio.from_thread
 from fastapi import Request
-from inductory_client.contract.errors import DeadlineExceeded, InductoryError, Malformed, TooLarge
+from inductory_client.contract.errors import (
+    DeadlineExceeded,
+    InductoryError,
+    Malformed,
+    TooLarge,
+    UnsupportedMediaType,
+)
 from inductory_client.contract.wire import MESSAGE_BYTES_MAX
 from starlette.requests import ClientDisconnect
 
 from inductory_store.blobs.unpacking import CHUNK_BYTES
 from inductory_store.pace import Pace
 
+from .documented import JSON
+
 SHORT_BYTES_MAX = 256 << 10
 """A message of up to so many bytes is received at any time, and in one go; longer ones take turns."""
 
 
 async def read_whole(request: Request, pace: Pace) -> bytes:
-    """Read the body of a message. Raises TooLarge, DeadlineExceeded for a slow sender, Malformed for half."""
+    """Read the body of a message.
+
+    Raises UnsupportedMediaType, TooLarge, DeadlineExceeded for a slow sender, Malformed for half a message.
+    """
+    media_type = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
+    if media_type != JSON:
+        raise UnsupportedMediaType(f"a message is sent as {JSON}, not as {media_type[:100]!r}")
     length = content_length(request)
     if length is not None and length > MESSAGE_BYTES_MAX:
         raise _too_large()
