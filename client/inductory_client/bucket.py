@@ -77,16 +77,18 @@ class BucketWriter:
     def write(self, digest: str, offered: UploadOffered, packed: bytes, deadline: Deadline) -> None:
         """Send a zstd frame to the address; return once the store has verified and kept it.
 
-        Raises StoreUnavailable, DeadlineExceeded and BreakerOpen. May be repeated.
+        Raises StoreUnavailable, StorageFailed, DeadlineExceeded and BreakerOpen. May be repeated.
         """
         with self._breaker.call():
-            self._send(offered, packed, deadline)
             try:
+                self._send(offered, packed, deadline)
                 path = f"/v1/blobs/{digest}/upload/{offered.upload}:finish"
                 self._exchange.ask_bytes("POST", path, {}, b"", deadline)
             except InductoryError as error:
-                # Whatever the store says of it, by this way blobs don't reach it.
-                raise StoreUnavailable(f"what was sent isn't taken from there: {error}") from error
+                if error.retryable:
+                    raise
+                # Whatever the store or the bucket says of it, by this way blobs don't arrive.
+                raise StoreUnavailable(f"blobs don't arrive by the bucket: {error}") from error
 
     def close(self) -> None:
         self._connections.close()

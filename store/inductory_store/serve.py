@@ -21,6 +21,7 @@ from .catalog.migrate import is_current, upgrade
 from .operations.await_keys import Waiting
 from .settings import StoreSettings
 from .store import Store
+from .sweeping import sweeping
 
 GRACE_SECONDS = 10
 """How long answers under way may take to finish at the end."""
@@ -50,7 +51,7 @@ def serve(settings: StoreSettings, announce: Callable[[str], None] = print_addre
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     # uvicorn finishes what is under way, then passes the interrupt on.
-    with suppress(KeyboardInterrupt):
+    with sweeping(blobs.sweep_incoming), suppress(KeyboardInterrupt):
         _Server(config, announce, app.state.waiting).run(sockets=[listener])
 
 

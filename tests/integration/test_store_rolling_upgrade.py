@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import random
 import shutil
 import time
 from collections.abc import Iterator
@@ -18,11 +19,13 @@ import pytest
 from alembic.script import ScriptDirectory
 from inductory_client.contract import wire
 from inductory_client.contract.artifact import Artifact
+from inductory_client.contract.blob import pack
 from inductory_client.contract.build import Build
 from inductory_client.contract.bundle import read_frames
 from inductory_client.contract.descriptor import PYTHON
 from inductory_client.contract.digest import digest_of
 from inductory_client.contract.manifest import BLUEPRINT, Manifest
+from inductory_client.transport import HttpStore
 from inductory_store.catalog.catalog import Catalog
 from inductory_store.catalog.migrate import alembic_config, is_current, migrations_folder, upgrade
 from inductory_store.settings import StoreSettings
@@ -149,6 +152,14 @@ def test_the_last_release_goes_on_beside_todays_store(
         use(old, "beside the new one")
         check(new, "beside the new one")
         new.http.close()
+
+
+def test_todays_client_sends_the_last_releases_store_what_is_large(old: Talk) -> None:
+    """It knows no other way than by itself."""
+    large = random.Random("an older store").randbytes(2 << 20)
+    with closing(HttpStore(old.url)) as client:
+        assert client.put_blob(digest_of(large), large) == len(pack(large))
+        assert client.get_blob(digest_of(large), len(large)) == large
 
 
 _NEXT = """
