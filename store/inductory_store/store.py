@@ -10,6 +10,7 @@ from .blobs.store import BlobStore
 from .catalog.catalog import Catalog
 from .kept_answers import KeptAnswers
 from .settings import StoreSettings
+from .upstream.health import UpstreamHealth
 
 
 @dataclass(frozen=True)
@@ -23,3 +24,5 @@ class Store:
     """Seconds since the epoch."""
     answers: KeptAnswers = field(default_factory=KeptAnswers)
     """What many ask, and what stays right."""
+    upstream: UpstreamHealth | None = None
+    """What is seen of the store that this one pulls from, if it is a pull-through store."""
