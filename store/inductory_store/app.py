@@ -42,8 +42,9 @@ def create_app(settings: StoreSettings, blobs_at: BlobStore | None = None) -> Fa
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        if upstream is not None:
+        if upstream is not None and seen is not None:
             upstream.close()
+            seen.close()
         catalog.close()
 
     app = FastAPI(title="Inductory", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)

@@ -86,7 +86,7 @@ class Pulling:
 
     def lacking(self, namespace: str, keys: Iterable[str]) -> list[str]:
         """Return those of `keys` that are neither here nor known to be absent upstream."""
-        wanted = [key for key in dict.fromkeys(keys) if not self._absent.knows((namespace, key))]
+        wanted = [key for key in dict.fromkeys(keys) if not self._absent.knows(("artifact", namespace, key))]
         with self._store.catalog.read() as connection:
             here = whole_artifacts(connection, namespace, wanted)
         return [key for key in wanted if key not in here]
@@ -127,7 +127,7 @@ class Pulling:
         hits = {hit.key: hit for hit in _derived(answer.hits)}
         if not hits.keys() <= set(keys):
             raise UpstreamWrong("upstream gave artifacts that weren't asked for")
-        self._absent.note(((namespace, key) for key in keys if key not in hits), changes)
+        self._absent.note((("artifact", namespace, key) for key in keys if key not in hits), changes)
         wanted = {each.digest: each for hit in hits.values() for each in hit.subject.descriptors}
         lacking = {digest: each for digest, each in wanted.items() if digest not in self._here(wanted)}
         errors = self._keep_inline(answer.blobs, lacking)

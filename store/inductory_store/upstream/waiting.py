@@ -16,7 +16,7 @@ from .exchange import Exchange
 ASKING_MAX = 64
 """Questions to upstream at a time; more take turns."""
 TURN_S = 2.0
-"""How long one question waits there; who waits longer asks again."""
+"""How long one question waits there at most; who waits longer asks again."""
 
 
 class AwaitedUpstream:
@@ -26,6 +26,7 @@ class AwaitedUpstream:
         self._exchange = exchange
         self._absent = absent
         self._asking = CapacityLimiter(ASKING_MAX)
+        self._turn_s = min(TURN_S, exchange.timeout_s / 2)  # well within what upstream may take to answer
         self._closed = False
 
     async def standing(self, namespace: str, asked: KeysAwaited) -> Standing:
@@ -33,7 +34,7 @@ class AwaitedUpstream:
         until = time.monotonic() + asked.wait_s
         while True:
             left = 0.0 if self._closed else max(0.0, until - time.monotonic())
-            question = KeysAwaited(keys=asked.keys, wait_s=min(left, TURN_S))
+            question = KeysAwaited(keys=asked.keys, wait_s=min(left, self._turn_s))
             found = await to_thread.run_sync(partial(self._ask, namespace, question), limiter=self._asking)
             if found.published:
                 self._absent.forget()
