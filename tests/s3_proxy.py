@@ -49,11 +49,15 @@ class S3Proxy(Misbehaving):
         self._context = context
         if context is not None:
             self.url = self.url.replace("http:", "https:")
-        parts = urlsplit(upstream)
-        self._upstream = (parts.hostname or "", parts.port or 80)
+        self.lead_to(upstream)
         self._when: Callable[[Asked], bool] = lambda _: False
         self._fault: Fault = hang
         self.seen: list[Asked] = []
+
+    def lead_to(self, upstream: str) -> None:
+        """Lead to another server from here on."""
+        parts = urlsplit(upstream)
+        self._upstream = (parts.hostname or "", parts.port or 80)
 
     @contextlib.contextmanager
     def spoiling(self, when: Callable[[Asked], bool], fault: Fault) -> Iterator[None]:

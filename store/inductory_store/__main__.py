@@ -18,6 +18,7 @@ def main() -> int:
     parser.add_argument("--host", help="address to listen on")
     parser.add_argument("--port", type=int, help="port to listen on; 0 takes a free one")
     parser.add_argument("--data-dir", type=Path, help="folder of the blobs and of the SQLite catalog")
+    parser.add_argument("--upstream", dest="upstream_url", metavar="URL", help="the store to pull from")
     given = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}
     try:
         serve(StoreSettings.load(**given))

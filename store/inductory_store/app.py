@@ -17,8 +17,12 @@ from .operations.await_keys import Waiting
 from .operations.note_uses import keep_noting
 from .problems import install_problems
 from .routes import artifacts, blobs, builds, events, health, leases, manifests, page, roots, stats, uploads
+from .routes.pull_through import PullThrough
 from .settings import StoreSettings
 from .store import Store
+from .upstream.exchange import Exchange
+from .upstream.health import UpstreamHealth
+from .upstream.upstream import Upstream
 from .version import __version__
 
 # Looked through in this order: what is asked most comes first.
@@ -31,7 +35,11 @@ def create_app(settings: StoreSettings, blobs_at: BlobStore | None = None) -> Fa
     The app closes what it opened when it shuts down.
     """
     catalog = Catalog(settings.catalog_url, settings.database_connections_max)
-    store = Store(settings, catalog, blobs_at or open_blobs(settings))
+    places = blobs_at or open_blobs(settings)
+    exchange = Exchange(settings.upstream_url, settings.upstream_timeout_s) if settings.upstream_url else None
+    seen = UpstreamHealth(exchange) if exchange else None
+    store = Store(settings, catalog, places, upstream=seen)
+    upstream = Upstream(store, exchange, settings.upstream_wait_s) if exchange else None
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -40,16 +48,21 @@ def create_app(settings: StoreSettings, blobs_at: BlobStore | None = None) -> Fa
         noting.cancel()
         with suppress(asyncio.CancelledError):
             await noting
+        if upstream is not None and seen is not None:
+            upstream.close()
+            seen.close()
         catalog.close()
 
     app = FastAPI(title="Inductory", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.store = store
     app.state.uploads = anyio.CapacityLimiter(settings.uploads_max)
-    app.state.waiting = Waiting(store)
+    app.state.waiting = upstream.waiting if upstream else Waiting(store)
     app.state.messages = anyio.CapacityLimiter(settings.messages_max)
     routers = [part.router for part in _ROUTES]
     for router in routers:
         app.include_router(router)
+    if upstream is not None:
+        app.add_middleware(PullThrough, upstream=upstream)
     install_problems(app, [route for router in routers for route in router.routes])
     app.openapi = openapi_of(app)  # type: ignore[method-assign]
     return app

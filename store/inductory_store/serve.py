@@ -22,6 +22,7 @@ from .operations.await_keys import Waiting
 from .settings import StoreSettings
 from .store import Store
 from .sweeping import sweeping
+from .upstream.waiting import AwaitedUpstream
 
 GRACE_SECONDS = 10
 """How long answers under way may take to finish at the end."""
@@ -90,7 +91,9 @@ def opened(settings: StoreSettings) -> Iterator[Store]:
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, announce: Callable[[str], None], waiting: Waiting) -> None:
+    def __init__(
+        self, config: uvicorn.Config, announce: Callable[[str], None], waiting: Waiting | AwaitedUpstream
+    ) -> None:
         super().__init__(config)
         self._announce = announce
         self._waiting = waiting

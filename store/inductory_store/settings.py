@@ -14,6 +14,7 @@ from inductory_client.contract.digest import is_digest
 from inductory_client.contract.errors import BadSettings
 
 from .blobs.bucket import Bucket, name_and_prefix
+from .upstream.exchange import split_address
 
 PREFIX = "INDUCTORY_STORE_"
 CLIENTS = frozenset({"INDUCTORY_STORE_DEADLINE_S"})
@@ -26,6 +27,8 @@ _POSITIVE = (
     "connections_max",
     "body_idle_s",
     "body_bytes_per_s_min",
+    "upstream_timeout_s",
+    "upstream_wait_s",
 )
 _LARGEST = 1 << 31
 GRACE_S_MIN = 12 * 3600.0
@@ -84,6 +87,12 @@ class StoreSettings:
     """Longest silence in the middle of a body."""
     body_bytes_per_s_min: int = 64 << 10
     """Least rate of a body that takes longer than that silence."""
+    upstream_url: str = ""
+    """The store that this one pulls from; empty for a store that stands alone."""
+    upstream_timeout_s: float = 5.0
+    """Longest silence of upstream's."""
+    upstream_wait_s: float = 60.0
+    """Longest that a request waits for what is being pulled; then it is answered from what is here."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
@@ -101,6 +110,8 @@ class StoreSettings:
             if not is_digest(signer):
                 raise BadSettings(f"{signer!r} is not a signer: give the SHA-256 of its raw public key")
         _ = self.bucket  # makes sense of what is said of it
+        if self.upstream_url:
+            split_address(self.upstream_url)
 
     @property
     def catalog_url(self) -> str:
@@ -191,4 +202,6 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "connections_max": int,
     "body_idle_s": float,
     "body_bytes_per_s_min": int,
+    "upstream_timeout_s": float,
+    "upstream_wait_s": float,
 }

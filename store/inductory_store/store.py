@@ -10,6 +10,7 @@ from .blobs.store import BlobStore
 from .catalog.catalog import Catalog
 from .kept_answers import KeptAnswers
 from .settings import StoreSettings
+from .upstream.health import UpstreamHealth
 from .uses import Uses
 
 FRAMES_BYTES_MAX = 96 << 20
@@ -30,6 +31,8 @@ class Store:
     """What was used lately, and isn't noted yet."""
     frames: KeptAnswers = field(default_factory=lambda: KeptAnswers(FRAMES_BYTES_MAX))
     """Large blobs that were verified a moment ago, packed; apart, so that they push no answer out."""
+    upstream: UpstreamHealth | None = None
+    """What is seen of the store that this one pulls from, if it is a pull-through store."""
 
     def forget(self) -> None:
         """Forget what is kept in memory: something that was promised isn't there."""

@@ -25,6 +25,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="postgresql:// address of the catalog; SQLite in the data folder if left out",
     )
 
+    parser.add_argument(
+        "--upstream",
+        dest="upstream_url",
+        metavar="URL",
+        help="a store to pull from: what isn't here is fetched there, once (INDUCTORY_STORE_UPSTREAM_URL)",
+    )
+
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     try:
@@ -34,7 +41,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         output.problem("store_absent", f"the store needs {error.name}", "pip install 'inductory[store]'")
         return ExitCode.ABSENT
     given: dict[str, Any] = {
-        name: getattr(arguments, name) for name in ("host", "port", "data_dir", "database_url")
+        name: getattr(arguments, name)
+        for name in ("host", "port", "data_dir", "database_url", "upstream_url")
     }
     settings = StoreSettings.load(**{name: value for name, value in given.items() if value is not None})
 

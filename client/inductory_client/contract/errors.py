@@ -196,6 +196,28 @@ class BreakerOpen(InductoryError):
     retryable = True
 
 
+class UpstreamUnavailable(InductoryError):
+    """The store that this one pulls from can't be reached, or isn't well."""
+
+    code = "upstream_unavailable"
+    status = 503
+    retryable = True
+
+
+class UpstreamWrong(InductoryError):
+    """The store that this one pulls from gave something else than was asked for."""
+
+    code = "upstream_wrong"
+    status = 502
+
+
+class UpstreamLoop(InductoryError):
+    """The request came back to a store that it had passed: the upstreams of these stores make a circle."""
+
+    code = "upstream_loop"
+    status = 508
+
+
 class LoadFailed(InductoryError):
     """The artifact is whole and trusted, and still couldn't be loaded."""
 

@@ -46,11 +46,20 @@ class Bar:
     misses: float
 
 
-def render(overview: Overview, address_here: str) -> str:
+@dataclass(frozen=True)
+class Pulls:
+    """Which store this one pulls from, and `ok` or what is wrong with it."""
+
+    url: str
+    state: str
+
+
+def render(overview: Overview, address_here: str, pulls: Pulls | None = None) -> str:
     """Return the page as HTML."""
     return _templates.get_template("first_page.html").render(
         version=__version__,
         address_here=address_here,
+        pulls=pulls,
         totals=overview.totals,
         day=overview.day,
         builds=overview.builds,

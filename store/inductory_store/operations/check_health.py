@@ -13,9 +13,12 @@ from inductory_store.version import __version__
 
 
 def check_health(store: Store) -> Status:
-    """Try the database and the place for blobs."""
+    """Try the database and the place for blobs, and say whether upstream answers, if there is one."""
     checks = {"database": _checked(lambda: _check_database(store)), "blobs": _checked(store.blobs.check)}
     healthy = all(text == "ok" for text in checks.values())
+    if store.upstream is not None:
+        # A store that pulls serves what it has while upstream is away: that makes it no less ready.
+        checks["upstream"] = store.upstream.state()
     return Status(status="ok" if healthy else "unready", version=__version__, checks=checks)
 
 

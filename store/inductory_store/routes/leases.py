@@ -19,6 +19,7 @@ from inductory_client.contract.lease import (
 
 from inductory_store.operations.await_keys import Waiting
 from inductory_store.operations.lease_keys import lease_keys, release_leases, renew_leases
+from inductory_store.upstream.waiting import AwaitedUpstream
 
 from .answers import answer, pace_of, received, store_of
 from .body import read_whole
@@ -54,5 +55,5 @@ async def wait(request: Request, namespace: NamespaceQuery = DEFAULT_NAMESPACE) 
     """Be told how keys stand as soon as one of them isn't being compiled by somebody any more."""
     asked = wire.decode(await read_whole(request, pace_of(request)), KeysAwaited)
     waiting = request.app.state.waiting
-    assert isinstance(waiting, Waiting)
+    assert isinstance(waiting, Waiting | AwaitedUpstream)
     return answer(await waiting.standing(check_namespace(namespace), asked))

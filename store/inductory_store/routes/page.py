@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from inductory_store.dashboard.page import render
+from inductory_store.dashboard.page import Pulls, render
 from inductory_store.operations.overview import overview
 
 from .answers import store_of
@@ -21,5 +21,7 @@ _HEADERS = {
 @router.get("/")
 def first_page(request: Request) -> Response:
     """Show what there is, and what the last day brought."""
-    text = render(overview(store_of(request)), str(request.base_url).rstrip("/"))
+    store = store_of(request)
+    pulls = None if store.upstream is None else Pulls(store.upstream.url, store.upstream.state())
+    text = render(overview(store), str(request.base_url).rstrip("/"), pulls)
     return Response(text, media_type="text/html", headers=_HEADERS)

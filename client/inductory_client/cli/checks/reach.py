@@ -72,6 +72,9 @@ def _ready(status: Status) -> Check:
         what = f"The store runs {status.version}, this client {__version__}."
         todo = "They speak the same protocol; bring them together when you can."
         return Check("store's parts", "warn", what, todo)
+    if wrong:
+        what = f"Ready, but not all of it: {'; '.join(wrong)}."
+        return Check("store's parts", "warn", what, "What is there is served. See the store's log.")
     return Check("store's parts", "ok", f"Version {status.version}, {len(status.checks)} parts, all ready.")
 
 
