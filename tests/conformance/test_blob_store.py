@@ -26,7 +26,6 @@ from inductory_store.blobs.s3 import S3Blobs
 from inductory_store.blobs.store import BlobStore
 from inductory_store.blobs.unpacking import packed_from
 
-
 _URLS = {"http": "store_url", "http on s3": "s3_store_url", "http, pulled through": "near_store_url"}
 
 
