@@ -24,6 +24,14 @@ def store_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def near_store_url(store_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A store that pulls from the one that all tests share."""
+    environ = {"INDUCTORY_STORE_UPSTREAM_URL": store_url}
+    with StoreProcess(tmp_path_factory.mktemp("near") / "data", environ) as store:
+        yield store.url
+
+
+@pytest.fixture(scope="session")
 def postgresql_bin() -> Path:
     """The folder of PostgreSQL's programs; without them tests are skipped, and fail in CI."""
     found = programs()

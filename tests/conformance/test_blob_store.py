@@ -26,12 +26,13 @@ from inductory_store.blobs.s3 import S3Blobs
 from inductory_store.blobs.store import BlobStore
 from inductory_store.blobs.unpacking import packed_from
 
+_URLS = {"http": "store_url", "http on s3": "s3_store_url", "http, pulled through": "near_store_url"}
 
-@pytest.fixture(params=["memory", "disk", "s3", "http", "http on s3"])
+
+@pytest.fixture(params=["memory", "disk", "s3", "http", "http on s3", "http, pulled through"])
 def blobs(request: pytest.FixtureRequest) -> Iterator[Subject]:
     if request.param.startswith("http"):
-        url = "store_url" if request.param == "http" else "s3_store_url"
-        over_http = OverHttp(request.getfixturevalue(url))
+        over_http = OverHttp(request.getfixturevalue(_URLS[request.param]))
         yield over_http
         over_http.close()
     else:
