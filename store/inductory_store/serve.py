@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import socket
 import time
@@ -17,6 +18,7 @@ from .app import create_app
 from .blobs.place import open_blobs
 from .catalog.blobs import has_blobs
 from .catalog.catalog import Catalog
+from .catalog.leases import database_time
 from .catalog.migrate import is_current, upgrade
 from .operations.await_keys import Waiting
 from .settings import StoreSettings
@@ -26,6 +28,9 @@ from .upstream.waiting import AwaitedUpstream
 
 GRACE_SECONDS = 10
 """How long answers under way may take to finish at the end."""
+CLOCKS_APART_S_MAX = 60.0
+
+_log = logging.getLogger(__name__)
 
 
 def print_address(url: str) -> None:
@@ -56,16 +61,22 @@ def serve(settings: StoreSettings, announce: Callable[[str], None] = print_addre
         _Server(config, announce, app.state.waiting).run(sockets=[listener])
 
 
-def migrate(settings: StoreSettings) -> bool:
+def migrate(settings: StoreSettings, clock: Callable[[], float] = time.time) -> bool:
     """Bring the catalog to this code's schema, and say whether it promises blobs.
 
-    Processes that share a data folder take turns; on PostgreSQL all that share the database do.
+    Processes that share a data folder take turns; on PostgreSQL all that share the database do. A `clock`
+    that is far from the database's is warned about: leases and graces go by the database's, dates by this.
     """
     with _turn(settings.data_dir / "migrate.lock"):
         catalog = Catalog(settings.catalog_url)
         try:
             upgrade(catalog.engine)
             with catalog.read() as connection:
+                apart_s = abs(database_time(connection, clock) - clock())
+                if apart_s > CLOCKS_APART_S_MAX:
+                    _log.warning(
+                        "this machine's clock and the database's are %.0f s apart: mend the clock", apart_s
+                    )
                 return has_blobs(connection)
         finally:
             catalog.close()

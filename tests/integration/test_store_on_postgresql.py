@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -14,11 +15,13 @@ import pytest
 from inductory_client.contract import wire
 from inductory_client.contract.errors import BadSettings, StorageFailed
 from inductory_client.contract.target import Target
+from inductory_store import serve
 from inductory_store.catalog import migrate
 from inductory_store.catalog.catalog import Catalog
 from inductory_store.catalog.lookup import Filters, Place, look_up
 from inductory_store.catalog.migrate import is_current, upgrade
 from inductory_store.catalog.tables import target
+from inductory_store.settings import StoreSettings
 from postgresql_server import PostgresqlServer
 from replicas import wait_until
 from sqlalchemy import event, func, insert, select, text
@@ -41,6 +44,16 @@ def catalog(url: str) -> Iterator[Catalog]:
 def add_target(catalog: Catalog, fingerprint: str) -> None:
     with catalog.write() as connection:
         connection.execute(insert(target), [{"fingerprint": fingerprint, "created_at": 1.0}])
+
+
+@pytest.mark.parametrize(("ahead_s", "told"), [(3600.0, 1), (-3600.0, 1), (5.0, 0)])
+def test_a_clock_that_is_wrong_is_told_at_the_start(
+    url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, ahead_s: float, told: int
+) -> None:
+    settings = StoreSettings.load({"INDUCTORY_STORE_DATABASE_URL": url}, data_dir=tmp_path)
+    serve.migrate(settings, lambda: time.time() + ahead_s)
+    said = [record.getMessage() for record in caplog.records]
+    assert sum("s apart: mend the clock" in line for line in said) == told, said
 
 
 def test_a_read_sees_one_state_of_the_catalog_and_a_write_the_newest(catalog: Catalog) -> None:
