@@ -9,7 +9,8 @@ BIN := $(VENV)/bin
 # A benchmark whose name begins with gpu_ needs a GPU; one that begins with _ is a part of others.
 BENCHES := $(filter-out gpu_% _%,$(patsubst benchmarks/%.py,%,$(wildcard benchmarks/*.py)))
 
-S3_TESTS := tests/conformance $(wildcard tests/*/test_store_s3*.py) tests/integration/test_store_redirects.py
+S3_TESTS := tests/conformance $(wildcard tests/*/test_store_s3*.py) \
+	$(addprefix tests/integration/test_store_,redirects.py direct_uploads.py)
 TORCH_TESTS := $(wildcard $(foreach kind,graph dispatch gpu load torch,tests/*/test_$(kind)_*.py))
 
 export PYTHON

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import cached_property
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -222,8 +222,10 @@ def test_an_address_is_for_one_upload_of_one_length(
         ("GET", offer.url, b""),
         ("DELETE", offer.url, b""),
     ):
-        answer = httpx.request(method, address, content=body, headers=offer.headers)
-        assert answer.status_code == 403, (method, address)
+        # A server may answer before it has read the body, and hang up on it.
+        with suppress(httpx.NetworkError):
+            answer = httpx.request(method, address, content=body, headers=offer.headers)
+            assert answer.status_code == 403, (method, address)
     assert not pending(stores_bucket)
     assert send(offer, packed) == 200
     assert large.finished(talk, offer.upload).status_code == 201
