@@ -21,7 +21,7 @@ from inductory_client.contract.descriptor import LOADABLE_DISPATCH
 from inductory_client.contract.errors import BadSettings, PieceMissing
 from inductory_client.contract.key import DISPATCH_BACKEND
 from inductory_client.contract.wire import Artifact
-from inductory_client.graph.dispatch.container import MAGIC, pack, unpack
+from inductory_client.graph.dispatch.container import MAGIC, VERSION, pack, unpack
 from inductory_client.publication import Draft, DraftBlob, Publication
 from msgspec.structs import replace
 from torch_dispatch import Package, published, same, started, values
@@ -94,7 +94,7 @@ def test_a_damaged_dispatch_is_refused(package: Package, machine: Path) -> None:
         (lambda data: data[:20], "version that is known"),
         (lambda data: b"", "version that is known"),
         (lambda data: b"other" + data, "version that is known"),
-        (lambda data: data.replace(b'"version":1', b'"version":9'), "version 9"),
+        (lambda data: data.replace(b'"version":%d' % VERSION, b'"version":9'), "version 9"),
         (lambda data: data.replace(b'"part:0"', b'"part:9"'), "KeyError|malformed"),
         (lambda data: data.replace(b'"sources":', b'"source_s":', 1), "header"),
     ],
