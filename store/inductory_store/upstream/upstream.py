@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
+from functools import partial
 from typing import TypeVar
 
 import anyio
@@ -95,7 +96,7 @@ class Upstream:
         if not await self._has(
             lambda connection: manifest_id in manifests(connection, namespace, [manifest_id])
         ):
-            pull = lambda: self._pulling.manifest(namespace, manifest_id)  # noqa: E731
+            pull = partial(self._pulling.manifest, namespace, manifest_id)
             await self._pull(("manifest", namespace, manifest_id), pull)
 
     async def build(self, namespace: str, key: str) -> None:
@@ -123,7 +124,7 @@ class Upstream:
     async def _artifacts(self, namespace: str, keys: list[str]) -> None:
         lacking = await to_thread.run_sync(self._pulling.lacking, namespace, keys)
         if lacking:
-            pull = lambda: self._pulling.artifacts(namespace, lacking)  # noqa: E731
+            pull = partial(self._pulling.artifacts, namespace, lacking)
             await self._pull(("artifacts", namespace, *sorted(lacking)), pull)
 
     async def _has(self, look: Callable[[Connection], bool]) -> bool:

@@ -21,7 +21,7 @@ from inductory_client.trouble import log
 from .container import Example
 
 BYTES_MAX = 256 << 20
-"""What the inputs of one part may take."""
+"""What one input may take."""
 
 Part = tuple[Callable[..., Any], Sequence[Example | int]]
 """What is called, and what with."""
@@ -77,7 +77,8 @@ def wake(parts: Iterable[Part], device: torch.device) -> None:
     if device.type != "cuda" or not asleep:
         return
     _BEGUN.update((device, tuple(inputs)) for _, inputs in asleep)
-    dtype = next(given.dtype for _, inputs in asleep for given in inputs if isinstance(given, Example))
+    dtypes = (given.dtype for _, inputs in asleep for given in inputs if isinstance(given, Example))
+    dtype = next(dtypes, "float32")  # attention has tensors; who says otherwise is not to stop a load
     square = Example(dtype, _MATRIX, (_MATRIX[1], 1))
     for name, asked in (("attention", asleep), ("product", [(torch.mm, (square, square))])):
         thread = threading.Thread(
