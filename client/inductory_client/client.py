@@ -177,6 +177,10 @@ class Client:
     def close(self) -> None:
         """Finish the background work, within `settings.drain_s`, and close the connections. Idempotent."""
         self.closed = True
+        with self._lock:
+            prefetches = list(self._prefetches.values())
+        for prefetch in prefetches:
+            prefetch.abandon()
         self.publisher.close(self.settings.drain_s)
         self.leases.close()
         self.telemetry.close()

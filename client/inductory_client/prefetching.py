@@ -30,6 +30,7 @@ class Prefetch:
         self._pull = pull
         self._lock = ForkLock()
         self._done = threading.Event()
+        self._abandoned = False
         self._pid: int | None = None
 
     def start(self) -> None:
@@ -64,11 +65,16 @@ class Prefetch:
         if self._pid == os.getpid():
             self._done.wait(seconds)
 
+    def abandon(self) -> None:
+        """Nobody waits for it any more: what goes wrong from now on isn't worth a warning."""
+        self._abandoned = True
+
     def _run(self) -> None:
         try:
             import_in_thread(_NEEDED)
             self._pull()
         except Exception as error:
-            warn_once("prefetch", "the build isn't pulled: %s", error)
+            if not self._abandoned:
+                warn_once("prefetch", "the build isn't pulled: %s", error)
         finally:
             self._done.set()

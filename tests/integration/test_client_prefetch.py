@@ -69,6 +69,17 @@ def test_a_prefetch_that_hangs_costs_the_budget_and_no_more(tmp_path: Path, conf
             assert any(b":resolve" in request for request in server.asked), "a part of it is kept to resolve"
 
 
+def test_who_closed_its_client_is_not_warned_afterwards(
+    tmp_path: Path, config: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Misbehaving(silent) as server:
+        places = {"url": server.url, "config_dir": config, "build": "ab" * 32, "store_deadline_s": 0.2}
+        with client(tmp_path / "node", **places) as node:
+            node.prefetch()
+    node.wait_for_prefetch("ab" * 32, LONG_S)
+    assert "the build isn't pulled" not in caplog.text
+
+
 def test_an_unknown_build_is_warned_about_and_resolved_instead(
     tmp_path: Path, config: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
