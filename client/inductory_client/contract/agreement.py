@@ -8,7 +8,17 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from .artifact import Subject
-from .descriptor import FILE, GRAPH, LOADABLE_DISPATCH, LOADED, NATIVE, PAYLOAD, PYTHON, Descriptor
+from .descriptor import (
+    CACHE_FILE,
+    FILE,
+    GRAPH,
+    LOADABLE_DISPATCH,
+    LOADED,
+    NATIVE,
+    PAYLOAD,
+    PYTHON,
+    Descriptor,
+)
 
 PARTS_MAX = 20
 """Most parts that are told of one comparison."""
@@ -22,6 +32,7 @@ _KINDS = {
     GRAPH: "graph",
     PYTHON: "source",
     FILE: "file",
+    CACHE_FILE: "cache file",
 }
 
 

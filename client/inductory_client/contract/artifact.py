@@ -32,7 +32,8 @@ class Subject(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     scheme: Scheme = SCHEME
     graph_digest: Digest | None = None
-    """Digest of the submodule's canonical form; None under a foreign scheme."""
+    """Digest of the submodule's canonical form. Under a foreign scheme it isn't in the key, and says what was
+    compiled as far as that is known without the target, so that the nearest entry can be found; or None."""
     scheme_key: Annotated[str, Meta(max_length=512)] | None = None
     """The key as the foreign scheme spells it; None under our own."""
     shape: Shape
@@ -60,8 +61,8 @@ class Subject(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
                 options=self.options,
                 target_fingerprint=fingerprint,
             )
-        if self.scheme_key is None or self.graph_digest is not None:
-            raise Malformed(f"an artifact of scheme {self.scheme} has a scheme key and no graph digest")
+        if self.scheme_key is None:
+            raise Malformed(f"an artifact of scheme {self.scheme} has a scheme key")
         return foreign_key(
             scheme=self.scheme,
             key=self.scheme_key,

@@ -16,6 +16,9 @@ NATIVE = "application/vnd.inductory.native.v1"
 LOADABLE_DISPATCH = "application/vnd.inductory.dispatch.v1"
 """What lets a start skip the capture: the one loaded blob of an artifact of backend `dynamo`. Loading it runs
 code, as a payload's does."""
+CACHE_FILE = "application/vnd.inductory.cache-file.v1"
+"""A file of an entry in another program's cache (Triton's, Inductor's, vLLM's), by the name it has there.
+Loading it may run code, as a payload's does."""
 GRAPH = "application/vnd.inductory.graph.v1+json"
 """The canonical form of a submodule: what the graph digest is the digest of."""
 PYTHON = "text/x-python"
@@ -23,7 +26,7 @@ PYTHON = "text/x-python"
 FILE = "application/octet-stream"
 """A file of a folder that another program wrote, kept as it is."""
 
-LOADED = frozenset({PAYLOAD, NATIVE, LOADABLE_DISPATCH})
+LOADED = frozenset({PAYLOAD, NATIVE, LOADABLE_DISPATCH, CACHE_FILE})
 """The media types that a warm start needs; the others are there to be read."""
 
 BLOB_BYTES_MAX = 1 << 30

@@ -1,0 +1,50 @@
+"""Entries of other caches go through the store and come back whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from client_samples import TARGET, client
+from inductory_client.client import Client
+from inductory_client.contract.digest import digest_of
+from inductory_client.contract.wire import ArtifactWanted
+from inductory_client.foreign import ForeignCache
+
+KIN = digest_of(b"a model")
+
+
+def cache(of: Client, **changes: object) -> ForeignCache:
+    fields = {"scheme": "triton", "backend": "triton", "target": TARGET} | changes
+    return ForeignCache(client=of, **fields)  # type: ignore[arg-type]
+
+
+def test_an_entry_comes_back_whole_on_another_node(tmp_path: Path, store_url: str) -> None:
+    files = {"kernel.cubin": b"\x7fELF" * 50, "kernel.json": b'{"name": "kernel"}', "empty": b""}
+    place = {"url": store_url, "namespace": "foreign", "config_dir": tmp_path / "config"}
+    with client(tmp_path / "builder", **place) as builder:
+        assert cache(builder).offer("key one", files, compile_seconds=0.5)
+        assert cache(builder).offer("k" * 2000, {"long": b"key"})
+        assert builder.publisher.drain(30)
+        assert cache(builder).fetch(["key one"]) == {"key one": files}, "it is kept here, too"
+    with client(tmp_path / "node", **place) as node:
+        found = cache(node).fetch(["key one", "k" * 2000, "another"])
+        assert found == {"key one": files, "k" * 2000: {"long": b"key"}}
+        assert cache(node, scheme="inductor").fetch(["key one"]) == {}, "another scheme's keys are others"
+        assert cache(node).fetch([]) == {}
+
+
+def test_a_miss_names_the_nearest_entry_of_the_same_kin(
+    tmp_path: Path, store_url: str, caplog: object
+) -> None:
+    place = {"url": store_url, "namespace": "foreign-kin", "config_dir": tmp_path / "config"}
+    with client(tmp_path / "builder", **place) as builder:
+        cache(builder).offer("one", {"model": b"bytes"}, kin=KIN)
+        assert builder.publisher.drain(30)
+        key = cache(builder).artifact_key("one")
+    other = type(TARGET)({**TARGET.factors, "torch.version": "2.14.0"})
+    with client(tmp_path / "node", **place) as node:
+        elsewhere = cache(node, target=other)
+        wanted = ArtifactWanted(key=elsewhere.artifact_key("one"), graph_digest=KIN)
+        (miss,) = node.fetch([wanted], other).misses
+        assert miss.nearest is not None and miss.nearest.key == key
+        assert [each.name for each in miss.nearest.differences] == ["torch.version"]
