@@ -52,20 +52,16 @@ RUN_CODE = {
 
 CONTRACT_MAY_IMPORT = {"msgspec", "xxhash", "cryptography", "backports", "compression"}
 
+TORCH_SIDE = tuple(
+    f"inductory_client.{name}" for name in ("graph", "integrations.torch_backend", "integrations.vllm.")
+)
+"""Modules that import torch, and are themselves imported only when used."""
+
 HEAVY = {
     *("torch", "numpy", "sympy", "triton", "transformers"),
     *("fastapi", "starlette", "sqlalchemy", "alembic", "pydantic", "uvicorn", "jinja2"),
-    *(
-        "httpx",
-        "urllib3",
-        "requests",
-        "asyncio",
-        "cryptography",
-        "http.client",
-        "msgspec",
-        "argparse",
-        "logging.config",
-    ),
+    *("httpx", "urllib3", "requests", "asyncio", "http.client"),
+    *("cryptography", "msgspec", "argparse", "logging.config"),
 }
 
 
@@ -174,9 +170,7 @@ def test_the_store_knows_the_contract_only() -> None:
 
 def test_the_client_imports_torch_only_when_used() -> None:
     def may(module: Module) -> bool:
-        return module.in_package("inductory_client.graph") or module.name.startswith(
-            "inductory_client.integrations.torch_backend"
-        )
+        return module.in_package("inductory_client.graph") or module.name.startswith(TORCH_SIDE)
 
     broken(
         f"{module.name} imports {found.name} at module level"
@@ -189,13 +183,12 @@ def test_the_client_imports_torch_only_when_used() -> None:
 
 def test_nothing_outside_graph_and_the_torch_entry_pulls_torch_in() -> None:
     """A module that imports torch on import is itself imported only when used."""
-    torch_side = ("inductory_client.graph", "inductory_client.integrations.torch_backend")
     broken(
         f"{module.name} imports {found.name} at module level"
         for module in modules()
-        if module.in_package("inductory_client") and not module.name.startswith(torch_side)
+        if module.in_package("inductory_client") and not module.name.startswith(TORCH_SIDE)
         for found in module.imports
-        if found.name.startswith(torch_side) and not found.deferred
+        if found.name.startswith(TORCH_SIDE) and not found.deferred
     )
 
 

@@ -1,7 +1,8 @@
 """Foreign entries: what Triton, Inductor or vLLM keep under keys of their own, as artifacts of the store.
 
-Such a key names what was compiled and most of what it was compiled with; the target names the rest. An entry is
-a handful of files that belong together. They travel, are verified and are kept here as everything else is.
+Such a key names what was compiled and most of what it was compiled with; the target names the rest. An
+entry is a handful of files that belong together. They travel, are verified and are kept here as everything
+else is.
 """
 
 from __future__ import annotations
@@ -67,9 +68,14 @@ class ForeignCache:
         *,
         kin: str | None = None,
         shape: Shape = None,
+        options: Mapping[str, str] | None = None,
         compile_seconds: float | None = None,
     ) -> Draft:
-        """Return the artifact of an entry before it is signed."""
+        """Return the artifact of an entry before it is signed.
+
+        `options` say what went into a foreign key, so that a miss can be explained; they are in no key of
+        ours.
+        """
         blobs = tuple(DraftBlob(CACHE_FILE, name, data) for name, data in sorted(files.items()))
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         return Draft(
@@ -79,6 +85,7 @@ class ForeignCache:
             scheme=self.scheme,
             scheme_key=scheme_key_of(key),
             graph_digest=kin,
+            options=dict(options or {}),
             target=self.target,
             provenance=Provenance(builder=self.scheme, created_at=now, compile_seconds=compile_seconds),
         )
@@ -90,12 +97,13 @@ class ForeignCache:
         *,
         kin: str | None = None,
         shape: Shape = None,
+        options: Mapping[str, str] | None = None,
         compile_seconds: float | None = None,
     ) -> bool:
         """Sign an entry, keep it here and send it to the store, all in the background; False where the queue
         is full. Never raises.
         """
-        draft = self.draft(key, files, kin=kin, shape=shape, compile_seconds=compile_seconds)
+        draft = self.draft(key, files, kin=kin, shape=shape, options=options, compile_seconds=compile_seconds)
         return self.client.publisher.submit(Publication(artifacts=(draft,)))
 
 

@@ -33,6 +33,8 @@ NO_HOME_CONFIG = Path("/etc/inductory")
 LAST_BUILD = "last"
 
 MissPolicy = Literal["compile", "wait", "error"]
+VllmLevel = Literal["model", "submodule", "modelinfo", "triton"]
+VLLM_LEVELS: tuple[VllmLevel, ...] = get_args(VllmLevel)
 _UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
@@ -72,6 +74,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     published or pulled here under the same namespace, model and component."""
     reproducible: bool = False
     """Compile for GPUs so that any two builders make the same bytes; see `graph.reproducible`."""
+    vllm: tuple[VllmLevel, ...] = VLLM_LEVELS
+    """What vLLM's plugin serves: whole models, submodules, model-class inspection, Triton kernels."""
     disabled: bool = False
     """Behave as stock Inductor."""
 
@@ -247,6 +251,14 @@ def _miss_policy(value: Any) -> MissPolicy:
     return policy
 
 
+def _vllm_levels(value: Any) -> tuple[VllmLevel, ...]:
+    levels = _texts(value)
+    unknown = [level for level in levels if level not in VLLM_LEVELS]
+    if unknown and levels != ("off",):
+        raise ValueError(f"write off, or some of {','.join(VLLM_LEVELS)}")
+    return tuple(level for level in VLLM_LEVELS if level in levels)
+
+
 _READERS: dict[str, Callable[[Any], Any]] = {
     "url": _url,
     "namespace": _namespace,
@@ -265,5 +277,6 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "splitting_ops": _texts,
     "build": _build,
     "reproducible": _flag,
+    "vllm": _vllm_levels,
     "disabled": _flag,
 }

@@ -46,6 +46,7 @@ def shared_client(settings: Settings) -> Client:
         splitting_ops=(),
         build=None,
         reproducible=False,
+        vllm=(),
         disabled=False,
     )
     with _LOCK:

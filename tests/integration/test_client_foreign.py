@@ -46,5 +46,6 @@ def test_a_miss_names_the_nearest_entry_of_the_same_kin(
         elsewhere = cache(node, target=other)
         wanted = ArtifactWanted(key=elsewhere.artifact_key("one"), graph_digest=KIN)
         (miss,) = node.fetch([wanted], other).misses
-        assert miss.nearest is not None and miss.nearest.key == key
+        assert miss.nearest is not None
+        assert miss.nearest.key == key
         assert [each.name for each in miss.nearest.differences] == ["torch.version"]

@@ -56,6 +56,7 @@ def test_every_setting_has_a_variable_and_an_override() -> None:
         "INDUCTORY_SPLITTING_OPS": "a::b, c::d",
         "INDUCTORY_BUILD": "ab" * 32,
         "INDUCTORY_REPRODUCIBLE": "on",
+        "INDUCTORY_VLLM": "submodule, model",
         "INDUCTORY_DISABLED": "yes",
     }
     found = Settings.load(variables)
@@ -77,6 +78,7 @@ def test_every_setting_has_a_variable_and_an_override() -> None:
         splitting_ops=("a::b", "c::d"),
         build="ab" * 32,
         reproducible=True,
+        vllm=("model", "submodule"),
         disabled=True,
     )
     assert set(variables) == {"INDUCTORY_" + name.upper() for name in Settings.__struct_fields__}
@@ -151,3 +153,10 @@ def test_without_a_home_no_key_is_taken_from_where_anybody_may_write() -> None:
 def test_bytes_without_end_are_refused(text: str) -> None:
     with pytest.raises(BadSettings, match="CACHE_BYTES_MAX"):
         Settings.load({**HOME, "INDUCTORY_CACHE_BYTES_MAX": text})
+
+
+def test_vllms_levels_are_chosen_by_name() -> None:
+    assert Settings.load({}).vllm == ("model", "submodule", "modelinfo", "triton")
+    assert Settings.load({"INDUCTORY_VLLM": "off"}).vllm == ()
+    with pytest.raises(BadSettings, match="write off, or some of model,submodule,modelinfo,triton"):
+        Settings.load({"INDUCTORY_VLLM": "models"})

@@ -89,6 +89,7 @@ from .guards import (
 )
 from .hooks import global_hooks, hooks_of, parts_of
 from .providing import KernelProvider, provided_kernels
+from .standalone import deserialize_standalone, serialize_standalone, watched_cache_keys
 from .whole import (
     BUILTINS,
     WholeGraph,
@@ -128,6 +129,7 @@ __all__ = [
     "configured_defaults",
     "counters",
     "custom_passes",
+    "deserialize_standalone",
     "device_factors",
     "device_props_pattern",
     "dynamo_settings",
@@ -171,6 +173,7 @@ __all__ = [
     "read",
     "records_cuda_graphs",
     "run_entry",
+    "serialize_standalone",
     "shape_env_of",
     "static_launchers",
     "symbol_range",
@@ -183,6 +186,7 @@ __all__ = [
     "triton_settings",
     "unpickle_entry",
     "was_written",
+    "watched_cache_keys",
     "whole_graph",
     "without_line_numbers",
     "wraps_plain",

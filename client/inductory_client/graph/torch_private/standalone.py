@@ -1,0 +1,49 @@
+"""torch's standalone artifacts, as an engine compiles them, and the keys that torch gives them."""
+
+# mypy: disable-error-code="attr-defined,no-untyped-call"
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+
+@contextmanager
+def watched_cache_keys(seen: Callable[[str], None]) -> Iterator[None]:
+    """Call `seen` with each key that AOTAutograd gives a graph inside; what it raises ends the compile.
+
+    Whoever has put a function around torch's own before is called first. A key that torch drew by lot, since
+    it could make none, isn't told.
+    """
+    from torch._functorch._aot_autograd import autograd_cache
+
+    inner = autograd_cache.autograd_cache_key
+
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        made = inner(*args, **kwargs)
+        if made is not None and made[0].startswith(autograd_cache.AOTAUTOGRAD_CACHE_PREFIX):
+            seen(made[0])
+        return made
+
+    autograd_cache.autograd_cache_key = watched
+    try:
+        yield
+    finally:
+        autograd_cache.autograd_cache_key = inner
+
+
+def serialize_standalone(compiled: Any) -> bytes:
+    """Return an AOTCompiledArtifact as bytes that `deserialize_standalone` takes."""
+    with torch._functorch.config.patch("bundled_autograd_cache", True):
+        data: bytes = compiled.serialize()
+    return data
+
+
+def deserialize_standalone(verified: bytes) -> Any:
+    """Return the AOTCompiledArtifact that was serialised. Runs code: for verified bytes alone."""
+    from torch._inductor.standalone_compile import AOTCompiledArtifact
+
+    return AOTCompiledArtifact.deserialize(verified)

@@ -1,0 +1,111 @@
+"""Counts: what a start got from the store, and what the engine then did with it.
+
+An effective hit is what vLLM and Inductor say of themselves, by their own counters: loaded, and nothing
+compiled. What was handed over counts for nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from .places import compilation_counts
+
+ENGINE_COUNTERS = (
+    "num_aot_artifacts_loaded",
+    "num_aot_compiles",
+    "num_compiled_artifacts_loaded",
+    "num_inductor_compiles",
+    "num_backend_compilations",
+)
+"""Of `vllm.compilation.counter.compilation_counter`."""
+
+
+@dataclass
+class Counts:
+    """What one process's start came to so far. Safe for threads."""
+
+    served: Counter[str] = field(default_factory=Counter)
+    """Entries that came from this node's cache or the store, by level."""
+    missed: Counter[str] = field(default_factory=Counter)
+    offered: Counter[str] = field(default_factory=Counter)
+    bytes_moved: int = 0
+    seconds: float = 0.0
+    """What the start waited for us, by the clock."""
+    reasons: list[str] = field(default_factory=list)
+    """Why something wasn't served, each once."""
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _before: dict[str, int] = field(default_factory=dict)
+
+    def served_one(self, level: str, entries: int = 1) -> None:
+        with self._lock:
+            self.served[level] += entries
+
+    def missed_one(self, level: str, reason: str = "") -> None:
+        with self._lock:
+            self.missed[level] += 1
+            if reason and reason not in self.reasons and len(self.reasons) < 10:
+                self.reasons.append(reason)
+
+    def offered_one(self, level: str) -> None:
+        with self._lock:
+            self.offered[level] += 1
+
+    def took(self, began: float, bytes_moved: int = 0) -> None:
+        """Add the time since `began`, by `time.perf_counter`."""
+        with self._lock:
+            self.seconds += time.perf_counter() - began
+            self.bytes_moved += bytes_moved
+
+    def begin(self) -> None:
+        """Note where the engine's counters stand, the first time."""
+        self._before = self._before or engine_counters()
+
+    def by_engine(self) -> dict[str, int]:
+        """Return what the engine's counters have counted since."""
+        return {name: value - self._before.get(name, 0) for name, value in engine_counters().items()}
+
+    def line(self) -> str:
+        """Return the one line that a start is told in."""
+        engine = self.by_engine()
+        loaded = engine.get("num_aot_artifacts_loaded", 0) + engine.get("num_compiled_artifacts_loaded", 0)
+        parts = [
+            f"served {_listed(self.served)}",
+            f"loaded {loaded}, compiled {compiled(engine)} by the engine's own count",
+            f"missed {_listed(self.missed)}" + (f" ({'; '.join(self.reasons)})" if self.reasons else ""),
+        ]
+        if self.offered:
+            parts.append(f"publishing {_listed(self.offered)}")
+        parts.append(f"{self.bytes_moved / 1e6:.2f} MB moved; waited {self.seconds:.2f} s")
+        return "; ".join(parts)
+
+
+def compiled(engine: Mapping[str, int]) -> int:
+    """Return how many pieces Inductor really compiled: by its misses, for vLLM counts each entry into the
+    compiler, hit or not.
+    """
+    return engine.get("fxgraph_cache_miss", 0) + engine.get("fxgraph_cache_bypass", 0)
+
+
+def engine_counters() -> dict[str, int]:
+    """Return vLLM's and Inductor's counters that tell a load from a compile."""
+    from inductory_client.graph.torch_private import counters
+
+    found: dict[str, int] = {}
+    with suppress(ImportError, AttributeError):
+        values = compilation_counts()
+        found |= {name: int(values.get(name, 0)) for name in ENGINE_COUNTERS}
+    inductor = counters().get("inductor", {})
+    found |= {
+        name: int(inductor.get(name, 0))
+        for name in ("fxgraph_cache_miss", "fxgraph_cache_bypass", "fxgraph_cache_hit")
+    }
+    return found
+
+
+def _listed(counter: Counter[str]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in sorted(counter.items()) if count) or "nothing"

@@ -1,0 +1,266 @@
+"""The model level: an AOT file and its pieces, all of them or none.
+
+    vllm:<AOT hash>/rank_0_0 --> model/0000 ...           the AOT file in segments (see `segments`)
+                                 pieces/backbone/...      the parts list and its pieces, where they are files
+
+vLLM knows its key before anything is captured. What the store has is put where vLLM looks for it, so that the
+next start of this node finds it there without us.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from inductory_client.client import Client
+from inductory_client.contract.errors import InductoryError
+from inductory_client.contract.manifest import PARTS_LIST
+from inductory_client.contract.wire import ArtifactWanted
+from inductory_client.foreign import Files, ForeignCache, files_of
+from inductory_client.integrations.vllm_folder.parts_list import parse_parts_list, relocate_parts_list
+from inductory_client.integrations.vllm_folder.writer import FolderWriter
+from inductory_client.trouble import log, warn_once
+
+from .counts import Counts
+from .factors import kin_of, label_of, options_of, target_of
+from .segments import cut, joined, named
+
+SCHEME = "vllm"
+BACKEND = "vllm_aot"
+_MODEL, _PIECES = "model", "pieces"
+_RELOCATED = "."
+"""What stands for the folder of a parts list while it travels."""
+
+Load = Callable[[Any, str], Any]
+
+
+@dataclass
+class ModelStart:
+    """One model on its way into a process."""
+
+    cache: ForeignCache
+    key: str
+    """vLLM's: the hash of what it knows before a capture, and the rank."""
+    kin: str
+    options: dict[str, str]
+    label: str
+    restored: Files | None = None
+    """What came from the store, while vLLM loads it."""
+    folders: dict[str, Path] = field(default_factory=dict)
+    """Where the parts of this model lie that vLLM compiled into files, by prefix."""
+    pieces: list[bytes] = field(default_factory=list)
+    """The pieces inside of the AOT file that was written last."""
+    compile_seconds: float | None = None
+
+
+class ModelLevel:
+    """Goes around the load and the save of AOT files. One a process; vLLM builds its models one at a time."""
+
+    def __init__(self, client: Client, counts: Counts, known: Callable[[], bool]) -> None:
+        """`known` says, once, whether this vLLM is one that can be gone around."""
+        self._client = client
+        self._counts = counts
+        self._known = cache(known)
+        self._current: ModelStart | None = None
+        self.loaded: Callable[[ModelStart], None] = lambda start: None
+        """Told of a model whose entry was found, before vLLM loads it."""
+        self.starts: list[ModelStart] = []
+        """Every model of this process that could be keyed."""
+
+    def around_load(self, original: Load) -> Load:
+        """Return what stands in for vLLM's `_try_load_aot_compiled_fn`."""
+
+        def load(model: Any, aot_compilation_path: str) -> Any:
+            if not self._known():
+                return original(model, aot_compilation_path)
+            path = Path(aot_compilation_path)
+            if path.exists():
+                loaded = original(model, aot_compilation_path)
+                if loaded is not None:
+                    return loaded
+            start = self._start_of(model, path)
+            if start is None:
+                return original(model, aot_compilation_path)
+            if self._restore(start, path):
+                with self._at(start):
+                    loaded = original(model, aot_compilation_path)
+                start.restored = None
+                if loaded is not None:
+                    self._counts.served_one(_MODEL)
+                    return loaded
+                self._counts.missed_one(_MODEL, "vLLM couldn't load what the store had")
+            self._publish_when_saved(model, start, path)
+            return original(model, aot_compilation_path) if not path.exists() else None
+
+        return load
+
+    def around_initialize_cache(self, original: Callable[..., None]) -> Callable[..., None]:
+        """Return what stands in for `CompilerManager.initialize_cache`."""
+
+        def initialize_cache(
+            manager: Any, cache_dir: str, disable_cache: bool = False, prefix: str = ""
+        ) -> None:
+            start = self._current
+            if start is not None and not disable_cache:
+                start.folders[prefix] = Path(cache_dir)
+                if start.restored is not None:
+                    _write_pieces(start.restored, prefix, Path(cache_dir))
+            original(manager, cache_dir, disable_cache, prefix)
+
+        return initialize_cache
+
+    def around_insert(self, original: Callable[..., None]) -> Callable[..., None]:
+        """Return what stands in for `StandaloneCompiledArtifacts.insert`."""
+
+        def insert(artifacts: Any, submod_name: str, shape: str, entry: bytes) -> None:
+            if self._current is not None:
+                self._current.pieces.append(entry)
+            original(artifacts, submod_name, shape, entry)
+
+        return insert
+
+    def _start_of(self, model: Any, path: Path) -> ModelStart | None:
+        """Return what is known of a model before it is captured; None where it can't be keyed."""
+        began = time.perf_counter()
+        try:
+            config = model.vllm_config
+            entries = ForeignCache(
+                client=self._client, scheme=SCHEME, backend=BACKEND, target=target_of(config)
+            )
+            start = ModelStart(
+                cache=entries,
+                key="/".join(path.parts[-3:-1]),
+                kin=kin_of(config, type(model).__qualname__),
+                options=options_of(config),
+                label=label_of(config),
+            )
+        except Exception as error:
+            warn_once("vllm:key", "this model isn't shared: %s", error)
+            self._counts.missed_one(_MODEL, f"it can't be keyed: {error}")
+            return None
+        finally:
+            self._counts.took(began)
+        self.starts.append(start)
+        return start
+
+    def _restore(self, start: ModelStart, path: Path) -> bool:
+        """Put what the store has where vLLM looks for it; whether it is there, whole."""
+        began = time.perf_counter()
+        bytes_moved = 0
+        try:
+            key = start.cache.artifact_key(start.key)
+            wanted = ArtifactWanted(key=key, graph_digest=start.kin)
+            fetched = self._client.fetch([wanted], start.cache.target)
+            bytes_moved = fetched.bytes_moved
+            piece = fetched.pieces.get(key)
+            if piece is None:
+                self._counts.missed_one(_MODEL, _reason(fetched.error, fetched.refused.get(key)))
+                return False
+            files = files_of(piece)
+            data = joined(_MODEL, files)
+            if data is None:
+                self._counts.missed_one(_MODEL, "the entry has no whole AOT file")
+                return False
+            self.loaded(start)
+            FolderWriter(path.parent).write(path.name, data)
+            start.restored = files
+            return True
+        except (InductoryError, OSError) as error:
+            warn_once("vllm:restore", "a model isn't restored: %s", error)
+            self._counts.missed_one(_MODEL, str(error))
+            return False
+        finally:
+            self._counts.took(began, bytes_moved)
+
+    def _publish_when_saved(self, model: Any, start: ModelStart, path: Path) -> None:
+        """Publish the model once vLLM has compiled and saved it."""
+        began = time.perf_counter()
+        save = model.save_aot_compiled_function
+        self._current = start  # from here on vLLM captures and compiles this model
+
+        def save_and_publish() -> None:
+            start.compile_seconds = time.perf_counter() - began
+            start.pieces.clear()
+            try:
+                save()
+            finally:
+                self._current = None
+                # The instance's method is the class's again.
+                with suppress(AttributeError):
+                    del model.save_aot_compiled_function
+            self._offer(start, path)
+
+        model.save_aot_compiled_function = save_and_publish
+
+    def _offer(self, start: ModelStart, path: Path) -> None:
+        began = time.perf_counter()
+        try:
+            files = named(_MODEL, cut(path.read_bytes(), start.pieces))
+            for prefix, folder in start.folders.items():
+                files |= _read_pieces(prefix, folder)
+            if start.cache.offer(
+                start.key,
+                files,
+                kin=start.kin,
+                options=start.options,
+                compile_seconds=start.compile_seconds,
+            ):
+                self._counts.offered_one(_MODEL)
+        except (InductoryError, OSError) as error:
+            warn_once("vllm:publish", "a compiled model isn't published: %s", error)
+        finally:
+            start.pieces.clear()
+            self._counts.took(began)
+
+    @contextmanager
+    def _at(self, start: ModelStart) -> Iterator[None]:
+        before, self._current = self._current, start
+        try:
+            yield
+        finally:
+            self._current = before
+
+
+def _reason(error: InductoryError | None, refused: InductoryError | None) -> str:
+    if refused is not None:
+        return f"refused: {refused}"
+    return "nobody has published it" if error is None else str(error)
+
+
+def _read_pieces(prefix: str, folder: Path) -> Files:
+    """Return the parts list of a folder, made to name its own folder, and the files that it names.
+
+    Raises Malformed and OSError. Nothing where the model has no parts in files.
+    """
+    listed = folder / PARTS_LIST
+    if not listed.is_file():
+        return {}
+    data = listed.read_bytes()
+    names = sorted({Path(part.path).name for part in parse_parts_list(data) if part.path is not None})
+    moved = relocate_parts_list(data, lambda recorded: f"{_RELOCATED}/{Path(recorded).name}")
+    files = {name: (folder / name).read_bytes() for name in names}
+    return {f"{_PIECES}/{prefix}/{name}": each for name, each in (files | {PARTS_LIST: moved}).items()}
+
+
+def _write_pieces(files: Files, prefix: str, folder: Path) -> None:
+    """Write the parts of one prefix into vLLM's folder, the parts list last. Raises nothing: what couldn't be
+    written is compiled.
+    """
+    above = f"{_PIECES}/{prefix}/"
+    mine = {name.removeprefix(above): data for name, data in files.items() if name.startswith(above)}
+    listed = mine.pop(PARTS_LIST, None)
+    if listed is None or (folder / PARTS_LIST).exists():
+        return
+    try:
+        writer = FolderWriter(folder)
+        for name, data in mine.items():
+            writer.write(name, data)
+        here = relocate_parts_list(listed, lambda recorded: str(folder / Path(recorded).name))
+        writer.write(PARTS_LIST, here)
+    except (InductoryError, OSError) as error:
+        log.warning("the pieces of a model aren't restored, and are compiled: %s", error)

@@ -1,0 +1,89 @@
+"""The modelinfo level: what vLLM found out about a model class in a process of its own, some 20 seconds long.
+
+vllm:modelinfo/<class>/<hash of its sources> --> modelinfos/<class>.json
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from inductory_client.client import Client
+from inductory_client.contract.errors import InductoryError
+from inductory_client.foreign import ForeignCache
+from inductory_client.integrations.vllm_folder.writer import FolderWriter
+from inductory_client.trouble import warn_once
+
+from .counts import Counts
+from .factors import modelinfo_target
+
+_LEVEL = "modelinfo"
+_BACKEND = "vllm_registry"
+
+
+class ModelinfoLevel:
+    """Goes around vLLM's cache of inspected model classes."""
+
+    def __init__(self, client: Client, counts: Counts) -> None:
+        self._client = client
+        self._counts = counts
+
+    def around_read(self, original: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
+        """Return what stands in for `_load_modelinfo_from_cache`."""
+
+        def read(registered: Any, module_hash: str) -> Any:
+            found = original(registered, module_hash)
+            if found is None and self._restore(registered, module_hash):
+                found = original(registered, module_hash)
+                if found is not None:
+                    self._counts.served_one(_LEVEL)
+            return found
+
+        return read
+
+    def around_write(self, original: Callable[[Any, Any, str], None]) -> Callable[[Any, Any, str], None]:
+        """Return what stands in for `_save_modelinfo_to_cache`."""
+
+        def write(registered: Any, mi: Any, module_hash: str) -> None:
+            original(registered, mi, module_hash)
+            self._offer(registered, module_hash)
+
+        return write
+
+    def _restore(self, registered: Any, module_hash: str) -> bool:
+        began = time.perf_counter()
+        try:
+            name = registered._get_cache_filename()
+            key = _key(name, module_hash)
+            files = self._cache().fetch([key]).get(key)
+            if files is None or name not in files:
+                self._counts.missed_one(_LEVEL)
+                return False
+            FolderWriter(Path(registered._get_cache_dir())).write(name, files[name])
+            return True
+        except (InductoryError, OSError) as error:
+            warn_once("vllm:modelinfo", "what is known of a model class isn't restored: %s", error)
+            return False
+        finally:
+            self._counts.took(began)
+
+    def _offer(self, registered: Any, module_hash: str) -> None:
+        began = time.perf_counter()
+        try:
+            name = registered._get_cache_filename()
+            data = Path(registered._get_cache_dir(), name).read_bytes()
+            if self._cache().offer(_key(name, module_hash), {name: data}):
+                self._counts.offered_one(_LEVEL)
+        except (InductoryError, OSError) as error:
+            warn_once("vllm:modelinfo", "what is known of a model class isn't published: %s", error)
+        finally:
+            self._counts.took(began)
+
+    def _cache(self) -> ForeignCache:
+        return ForeignCache(client=self._client, scheme="vllm", backend=_BACKEND, target=modelinfo_target())
+
+
+def _key(name: str, module_hash: str) -> str:
+    return f"modelinfo/{name.removesuffix('.json')}/{module_hash}"

@@ -1,0 +1,173 @@
+"""The entry point of `vllm.general_plugins`: vLLM calls it in each of its processes before it builds
+anything.
+
+Each level is put in place once vLLM imports what it goes around, so that a process which needs none of it
+pays nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from inductory_client.after_import import after_import
+from inductory_client.trouble import warn_once
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from inductory_client.client import Client
+    from inductory_client.settings import VllmLevel
+
+    from .counts import Counts
+
+log = logging.getLogger("vllm.inductory")
+"""Below vLLM's own logger, so that its one line is seen where vLLM's are."""
+
+_registered = False
+_counts: Counts | None = None
+
+
+def counts() -> Counts | None:
+    """Return what this process's start came to so far; None where the plugin has nothing to do."""
+    return _counts
+
+
+def register() -> None:
+    """Have vLLM load from the store that INDUCTORY_URL names; nothing where it names none.
+
+    INDUCTORY_VLLM chooses levels, `off` for none. Never raises: an engine goes on without us. May be
+    repeated.
+    """
+    global _registered
+    if _registered or not os.environ.get("INDUCTORY_URL"):
+        return
+    _registered = True
+    try:
+        from inductory_client.settings import Settings
+        from inductory_client.shared import shared_client
+
+        settings = Settings.load()
+        if not settings.disabled and settings.vllm:
+            _install(settings.vllm, shared_client(settings))
+    except Exception as error:
+        warn_once("vllm:plugin", "vLLM starts without the store: %s", error)
+
+
+def _install(levels: tuple[VllmLevel, ...], client: Client) -> None:
+    global _counts
+    from . import places
+    from .counts import Counts
+
+    counts = _counts = Counts()
+    for level in levels:
+        install, first = {
+            "model": (_install_model, places.LOAD_MODEL),
+            "submodule": (_install_submodule, places.COMPILE),
+            "modelinfo": (_install_modelinfo, places.READ_MODELINFO),
+            "triton": (_install_triton, places.WARMED_UP),
+        }[level]
+        after_import(first.module, _once_known(level, first.module, install, client, counts))
+    after_import(places.MODEL_MADE.module, lambda module: _go_around_made(counts))
+    after_import(places.WARMED_UP.module, lambda module: _go_around_warmed_up(counts))
+
+
+def _once_known(
+    level: VllmLevel,
+    module: str,
+    install: Callable[[Client, Counts], None],
+    client: Client,
+    counts: Counts,
+) -> Callable[[ModuleType], None]:
+    """Return what puts a level in place, if its functions in `module` are as they were read."""
+
+    def then(_: ModuleType) -> None:
+        from .places import PLACES, moved
+
+        differing = moved(place for place in PLACES[level] if place.module == module)
+        if differing:
+            _leave(level, differing)
+        else:
+            install(client, counts)
+
+    return then
+
+
+def _leave(level: str, differing: list[str]) -> None:
+    warn_once(
+        f"vllm:{level}",
+        "this vLLM isn't known at the level of %s, which is left as it is: %s",
+        level,
+        "; ".join(differing),
+    )
+
+
+def _install_model(client: Client, counts: Counts) -> None:
+    from . import places
+    from .model import ModelLevel
+
+    def known() -> bool:
+        """Whether all that the level needs is as it was read; asked when the first model is about to load."""
+        differing = places.moved(places.PLACES["model"])
+        if differing:
+            _leave("model", differing)
+            return False
+        places.go_around(places.INITIALIZE_CACHE, level.around_initialize_cache)
+        places.go_around(places.INSERT_PIECE, level.around_insert)
+        return True
+
+    level = ModelLevel(client, counts, known)
+    places.go_around(places.LOAD_MODEL, level.around_load)
+
+
+def _install_submodule(client: Client, counts: Counts) -> None:
+    from . import places
+    from .submodule import SubmoduleLevel
+
+    level = SubmoduleLevel(client, counts, places.resolve(places.CACHE_ENABLED))
+    places.go_around(places.COMPILE, level.around_compile)
+
+
+def _install_modelinfo(client: Client, counts: Counts) -> None:
+    from . import places
+    from .modelinfo import ModelinfoLevel
+
+    level = ModelinfoLevel(client, counts)
+    places.go_around(places.READ_MODELINFO, level.around_read)
+    places.go_around(places.WRITE_MODELINFO, level.around_write)
+
+
+def _install_triton(client: Client, counts: Counts) -> None:
+    """Nothing yet."""
+
+
+def _go_around_made(counts: Counts) -> None:
+    from . import places
+
+    def around(original: Callable[..., None]) -> Callable[..., None]:
+        def init(wrapper: Any, *args: Any, **kwargs: Any) -> None:
+            from inductory_client.graph import factors
+
+            factors.begin()  # torch's files are hashed by a thread while weights are loaded
+            counts.begin()
+            original(wrapper, *args, **kwargs)
+
+        return init
+
+    places.go_around(places.MODEL_MADE, around)
+
+
+def _go_around_warmed_up(counts: Counts) -> None:
+    from . import places
+
+    def around(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def compile_or_warm_up_model(worker: Any) -> Any:
+            warmed_up = original(worker)
+            log.info("Inductory: %s", counts.line())
+            return warmed_up
+
+        return compile_or_warm_up_model
+
+    places.go_around(places.WARMED_UP, around)
