@@ -104,6 +104,25 @@ def test_what_a_start_used_is_brought_in_one_round_trip_a_kind(built: Built, tmp
     assert again["used"] == [key for key in used if "__grp__" in key]
 
 
+def test_inductor_bundles_what_came_from_the_store(
+    built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundler = pytest.importorskip("torch._inductor.triton_bundler").TritonBundler
+    inductor = pytest.importorskip("torch._inductor.config")
+    node, other = built.node(tmp_path / "node"), Machine(tmp_path / "other", TRITON_CACHE_MANAGER="")
+    node.run("plain")
+    (group,) = node.triton.rglob("__grp__plain.json")
+    with inductor.patch(bundle_triton_into_fx_graph_cache=True):
+        monkeypatch.setenv("TRITON_CACHE_DIR", str(node.triton))
+        bundler.begin_compile()
+        bundler.put(group.parent.name, 0)
+        bundle, _ = bundler.collect()
+        monkeypatch.setenv("TRITON_CACHE_DIR", str(other.triton))
+        bundler.read_and_emit(bundle)
+    assert other.files() == node.files()
+    assert other.run("plain")["compiled"] == []
+
+
 def test_without_a_store_a_node_shares_with_itself(built: Built, tmp_path: Path) -> None:
     places = {"INDUCTORY_CACHE_DIR": str(built.machine.cas), "PATH": ""}
     node = Machine(tmp_path, None, built.machine.config, **places)
@@ -116,8 +135,6 @@ def test_without_a_store_a_node_shares_with_itself(built: Built, tmp_path: Path)
         {"INDUCTORY_DISABLED": "1"},
         {"INDUCTORY_STORE_DEADLINE_S": "soon"},
         {"TRITON_ALWAYS_COMPILE": "1"},
-        {"TRITON_KERNEL_OVERRIDE": "1"},
-        {"TRITON_ALLOW_NON_CONSTEXPR_GLOBALS": "1"},
     ],
     ids=lambda environ: next(iter(environ)),
 )

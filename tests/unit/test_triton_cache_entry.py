@@ -31,9 +31,9 @@ def test_a_group_travels_without_texts_and_places() -> None:
     assert entry.unpacked_group("k.json", packed, INSTALLED) == {name: GROUP[name] for name in packed}
 
 
-@pytest.mark.parametrize("told", [{"ir_override": "mine.ttir"}, {"name": "[TRITON]"}])
-def test_a_group_that_is_not_what_its_key_says_stays_here(told: dict[str, str]) -> None:
-    assert entry.packed_group("k.json", GROUP | {"k.json": json.dumps(told).encode()}, INSTALLED) is None
+@pytest.mark.parametrize("told", [b'{"ir_override": "mine.ttir"}', b'{"name": "[TRITON]"}', b"[]", b"{"])
+def test_a_group_that_is_not_what_its_key_says_stays_here(told: bytes) -> None:
+    assert entry.packed_group("k.json", GROUP | {"k.json": told}, INSTALLED) is None
 
 
 @pytest.mark.parametrize(
@@ -88,6 +88,22 @@ def test_what_was_prefetched_is_bounded_and_handed_over_once(monkeypatch: pytest
     assert asked == ["C/C.so"], "the others are held"
     assert sharing.fetch("A/A.so") == found["A/A.so"]
     assert asked == ["C/C.so", "A/A.so"], "and handed over once"
+
+
+@pytest.mark.parametrize(
+    "name", ["TRITON_KERNEL_OVERRIDE", "TRITON_ALLOW_NON_CONSTEXPR_GLOBALS", "USE_IR_LOC", ""]
+)
+def test_nothing_is_shared_while_somebody_works_on_kernels(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    if name:
+        monkeypatch.setenv(name, "1")
+    assert sharing.is_shared() == (name == "")
+
+
+def test_nothing_is_shared_of_a_triton_that_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sharing, "knobs", SimpleNamespace())
+    assert not sharing.is_shared()
 
 
 def test_the_manager_that_somebody_chose_stays(monkeypatch: pytest.MonkeyPatch) -> None:

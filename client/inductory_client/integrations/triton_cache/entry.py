@@ -36,10 +36,15 @@ def is_needed(filename: str) -> bool:
 def packed_group(filename: str, files: Mapping[str, bytes], installed: str) -> Files | None:
     """Return a group as it travels, `filename` being its metadata and `installed` where Triton is.
 
-    None where its code isn't what its key says, since a file of the user's took the place of a stage.
+    None where its code isn't what its key says, since a file of the user's took the place of a stage, or
+    where the metadata isn't what Triton writes.
     """
     metadata = files[filename]
-    if _PLACE in metadata or json.loads(metadata).get("ir_override"):
+    try:
+        told = json.loads(metadata)
+    except ValueError:
+        return None
+    if not isinstance(told, dict) or told.get("ir_override") or _PLACE in metadata:
         return None
     needed = {name: data for name, data in files.items() if is_needed(name)}
     return needed | {filename: metadata.replace(_folder(installed), _PLACE)}

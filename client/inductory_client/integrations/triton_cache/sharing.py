@@ -42,13 +42,17 @@ def is_shared() -> bool:
 
     They aren't where somebody works on kernels themselves: what is compiled then isn't what the key says.
     """
-    return _settings() is not None and not (
-        knobs.compilation.always_compile
-        or knobs.compilation.override
-        or knobs.compilation.use_ir_loc
-        or knobs.compilation.allow_non_constexpr_globals
-        or knobs.runtime.add_stages_inspection_hook is not None
-    )
+    try:
+        return _settings() is not None and not (
+            knobs.compilation.always_compile
+            or knobs.compilation.override
+            or knobs.compilation.use_ir_loc
+            or knobs.compilation.allow_non_constexpr_globals
+            or knobs.runtime.add_stages_inspection_hook is not None
+        )
+    except AttributeError as error:
+        warn_once("triton:knobs", "this Triton isn't known, and its kernels aren't shared: %s", error)
+        return False
 
 
 def group_key(triton_key: str, filename: str, surroundings: str) -> str:
