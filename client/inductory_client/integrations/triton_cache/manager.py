@@ -27,10 +27,10 @@ INSTALLED = os.path.dirname(triton.__file__)
 class InductoryCacheManager(FileCacheManager):  # type: ignore[misc]
     """Triton's own folder, and behind it this node's local CAS and the store.
 
-    A kernel found in the folder costs nothing of ours. One that is found behind it is written there, whole:
-    its metadata and machine code. The stages before those (`ttir` to `ptx`) don't travel, so that its `asm`
-    has them only where it was compiled, as under TRITON_STORE_BINARY_ONLY; TRITON_ALWAYS_COMPILE=1 is for who
-    needs them. What Triton compiles itself is sent in the background.
+    A kernel found in the folder costs a look at its names, for `used_keys`. One that is found behind it is
+    written there, whole: its metadata and machine code. The stages before those (`ttir` to `ptx`) don't
+    travel, so that its `asm` has them only where it was compiled, as under TRITON_STORE_BINARY_ONLY;
+    TRITON_ALWAYS_COMPILE=1 is for who needs them. What Triton compiles itself is sent in the background.
 
     Kernels that are dumped or overridden are the stock manager's alone. Where the folder can't be written,
     one of this process's own takes its place. Otherwise it raises what the stock manager raises.
