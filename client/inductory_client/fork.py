@@ -14,6 +14,14 @@ from collections.abc import Iterable
 from typing import Protocol
 from weakref import WeakSet
 
+IMPORTED_BY_THREADS = (
+    "cryptography.hazmat.primitives.asymmetric.ed25519",
+    "cryptography.hazmat.primitives.serialization",
+    "xxhash",
+    "ssl",
+)
+"""What a pull and a publication import when they first need it."""
+
 IMPORT_WAIT_S = 2.0
 """How long a fork waits for threads that import something."""
 

@@ -8,16 +8,8 @@ from collections.abc import Callable
 
 from .contract.errors import DeadlineExceeded
 from .deadline import StoreBudget
-from .fork import ForkLock, import_in_thread
+from .fork import IMPORTED_BY_THREADS, ForkLock, import_in_thread
 from .trouble import warn_once
-
-_NEEDED = (
-    "cryptography.hazmat.primitives.asymmetric.ed25519",
-    "cryptography.hazmat.primitives.serialization",
-    "xxhash",
-    "ssl",
-)
-"""What a pull imports."""
 
 WAIT_SHARE = 0.5
 """Which part of what is left of a start's budget is waited for a bundle; the rest is kept to resolve."""
@@ -71,7 +63,7 @@ class Prefetch:
 
     def _run(self) -> None:
         try:
-            import_in_thread(_NEEDED)
+            import_in_thread(IMPORTED_BY_THREADS)
             self._pull()
         except Exception as error:
             if not self._abandoned:

@@ -16,7 +16,7 @@ from .cas import LocalCas
 from .contract.errors import ArtifactMissing, BlobMissing, InductoryError, LeaseHeld, StaleLease
 from .contract.wire import Artifact, decode, encode
 from .deadline import Deadline
-from .fork import begin_anew_in_children
+from .fork import IMPORTED_BY_THREADS, begin_anew_in_children, import_in_thread
 from .leasing import Leases
 from .publication import Draft, DraftBlob, Publication
 from .transport import HttpStore
@@ -175,6 +175,7 @@ class Publisher:
         return decode(encode(artifact), Artifact)
 
     def _publish_all(self, publications: list[Publication]) -> None:
+        import_in_thread(IMPORTED_BY_THREADS)
         for publication in publications:
             try:
                 self._publish_patiently(publication)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import platform
 import re
-import sys
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -16,6 +15,8 @@ import torch
 from inductory_client.ahead import Ahead
 from inductory_client.contract.digest import digest_of
 from inductory_client.contract.target import Target
+from inductory_client.machine import machine_factors
+from inductory_client.triton_settings import triton_settings
 
 from . import torch_private
 from .unsupported import Unsupported
@@ -60,10 +61,7 @@ def _software() -> dict[str, str]:
         "torch.key": torch_private.torch_key(),
         "triton.key": torch_private.triton_key(),
         "python.version": platform.python_version(),
-        "python.abi": sys.implementation.cache_tag or sys.implementation.name,
-        "machine": f"{sys.platform}-{platform.machine()}",
-        "libc": "-".join(platform.libc_ver()),
-    }
+    } | machine_factors()
 
 
 _SOFTWARE = Ahead(_software)
@@ -87,7 +85,7 @@ def _cuda(index: int) -> dict[str, str]:
     which an artifact requires a least version.
     """
     assembler = {"triton.ptxas": torch_private.assembler_factor(index)}
-    return torch_private.device_factors(index) | torch_private.triton_settings() | assembler
+    return torch_private.device_factors(index) | triton_settings() | assembler
 
 
 @cache

@@ -71,7 +71,6 @@ from .gpu import (
     once,
     records_cuda_graphs,
     static_launchers,
-    triton_settings,
     without_line_numbers,
 )
 from .guards import (
@@ -183,7 +182,6 @@ __all__ = [
     "traced_into",
     "traced_module",
     "triton_key",
-    "triton_settings",
     "unpickle_entry",
     "was_written",
     "watched_cache_keys",

@@ -35,28 +35,6 @@ def device_factors(index: int) -> dict[str, str]:
     }
 
 
-_DECIDES_NOTHING = frozenset(
-    {"TRITON_CACHE_DIR", "TRITON_DUMP_DIR", "TRITON_HOME", "TRITON_DISABLE_LINE_INFO"}
-)
-"""Where kernels are found doesn't change them; and lines are left out whatever the last says."""
-
-_DECIDE_TOO = ("PTXAS_OPTIONS", "TRITON_INSTRUMENTATION_MODE", "TRITON_KERNEL_OVERRIDE",
-               "TRITON_LIBDEVICE_PATH", "TRITON_MOCK_PTX_VERSION")  # fmt: skip
-"""What Triton doesn't count among those variables, and heeds."""
-
-
-def triton_settings() -> dict[str, str]:
-    """Return the environment variables that decide what Triton makes of a kernel, as they are set."""
-    try:
-        from triton._C.libtriton import get_cache_invalidating_env_vars
-    except ImportError:
-        return {}
-    found = get_cache_invalidating_env_vars() | {
-        name: os.environ[name] for name in _DECIDE_TOO if name in os.environ
-    }
-    return {f"triton.{name}": str(value) for name, value in found.items() if name not in _DECIDES_NOTHING}
-
-
 def assembler_factor(index: int) -> str:
     """Return which ptxas assembles kernels for a device: the one that came with Triton or torch, or else its
     version.
