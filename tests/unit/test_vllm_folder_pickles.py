@@ -130,8 +130,8 @@ def test_a_standalone_part_of_the_other_kind_is_read() -> None:
 )
 def test_only_what_is_changed_changes(value: Any, protocol: int) -> None:
     data = pickle.dumps([value, "the one", value, "x" * 70_000], protocol=protocol)
-    assert rewrite_pickle(data, lambda text: text, unchanged) is data
-    moved = rewrite_pickle(data, lambda text: "another" if text == "the one" else text, unchanged)
+    assert rewrite_pickle(data, lambda text: text, unchanged, bool) is data
+    moved = rewrite_pickle(data, lambda text: "another" if text == "the one" else text, unchanged, bool)
     read = pickle.loads(moved)
     assert (read[0], read[2], read[3]) == (value, value, "x" * 70_000)
     assert read[1] == "another"

@@ -30,7 +30,10 @@ NOWHERE = f"/VLLM_CACHE_ROOT/{CACHE_NAME}"
 """The root that travelling files name."""
 
 _RECORDED = re.compile(rf"/[^\n]*/{CACHE_NAME}/(torch_aot_compile/[0-9a-f]{{64}}/inductor_cache/[^\n]+)")
+_RECORDED_HINT = re.compile(rf"/{CACHE_NAME}/torch_aot_compile/".encode())
 _UNLOADED = re.compile(rf"[\w.-]+\.(?:{'|'.join(INTERMEDIATE)})")
+
+_UNLOADED_HINT = re.compile(rf"\.(?:{'|'.join(INTERMEDIATE)})|{_RECORDED_HINT.pattern.decode()}".encode())
 
 
 def normal_form(name: str, data: bytes) -> bytes:
@@ -38,7 +41,11 @@ def normal_form(name: str, data: bytes) -> bytes:
     kernel = KernelFile.named(name)
     if kernel is not None:
         return without_debug_text(data) if kernel.is_cubin else data
-    return _moved(name, data, NOWHERE, lambda named, found: b"" if _UNLOADED.fullmatch(named) else found)
+
+    def change(named: str, found: bytes) -> bytes:
+        return b"" if _UNLOADED.fullmatch(named) else found
+
+    return _moved(name, data, NOWHERE, change, _UNLOADED_HINT)
 
 
 def placed(name: str, data: bytes, root: str) -> bytes:
@@ -46,10 +53,10 @@ def placed(name: str, data: bytes, root: str) -> bytes:
 
     Raises Malformed where a parts list is none, or names what lies outside of its folder.
     """
-    return _moved(name, data, root, lambda named, found: found)
+    return _moved(name, data, root, lambda named, found: found, _RECORDED_HINT)
 
 
-def _moved(name: str, data: bytes, root: str, change: ChangeBytes) -> bytes:
+def _moved(name: str, data: bytes, root: str, change: ChangeBytes, hint: re.Pattern[bytes]) -> bytes:
     folder = part_folder_of(name)
     if folder is not None and name == f"{folder.path}/{PARTS_LIST}":
         return relocate_parts_list(data, lambda path: f"{root}/{relative_path(path, folder)}")
@@ -58,8 +65,11 @@ def _moved(name: str, data: bytes, root: str, change: ChangeBytes) -> bytes:
         found = _RECORDED.fullmatch(value)
         return f"{root}/{found[1]}" if found else value
 
+    def concerns(entry: bytes) -> bool:
+        return hint.search(entry) is not None
+
     def pickled(entry: bytes) -> bytes:
-        return rewrite_pickle(entry, text, change) if is_pickle(entry) else entry
+        return rewrite_pickle(entry, text, change, concerns) if is_pickle(entry) else entry
 
     try:
         return pickled(data) if is_pickle(data) else rewrite_container(data, pickled)

@@ -20,6 +20,9 @@ ChangeText = Callable[[str], str]
 ChangeBytes = Callable[[str, bytes], bytes]
 """Takes the name that a file's bytes follow, empty where they follow none, and the bytes."""
 
+Concerns = Callable[[bytes], bool]
+"""Whether a pickle may hold anything that is to change: a quick look, as reading opcodes isn't."""
+
 _TEXTS = {"SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"}
 _BYTES = {"SHORT_BINBYTES", "BINBYTES", "BINBYTES8"}
 _REMEMBERING = {"MEMOIZE", "BINPUT", "LONG_BINPUT", "BINGET", "LONG_BINGET", "FRAME"}
@@ -32,11 +35,13 @@ def is_pickle(data: bytes) -> bool:
     return data[:2] in (b"\x80\x04", b"\x80\x05")
 
 
-def rewrite_pickle(data: bytes, text: ChangeText, change: ChangeBytes, depth: int = 0) -> bytes:
+def rewrite_pickle(
+    data: bytes, text: ChangeText, change: ChangeBytes, concerns: Concerns, depth: int = 0
+) -> bytes:
     """Return the pickle with changed constants, those of pickles in its bytes included; `data` itself where
     nothing changes. Raises Malformed where it isn't one whole pickle.
     """
-    if depth > DEPTH_MAX:
+    if depth > DEPTH_MAX or not concerns(data):
         return data
     pieces, done, named = [], 0, ""
     for (name, argument, at), (_, _, end) in pairwise(_opcodes(data)):
@@ -48,7 +53,7 @@ def rewrite_pickle(data: bytes, text: ChangeText, change: ChangeBytes, depth: in
             replacement = None if changed == argument else _text(changed)
             named = named if argument == _FIELD else argument
         elif isinstance(argument, bytes) and name in _BYTES:
-            replacement = _replacement(argument, named, text, change, depth)
+            replacement = _replacement(argument, named, text, change, concerns, depth)
         if name not in _TEXTS and name not in _REMEMBERING:
             named = ""
         if replacement is not None:
@@ -69,11 +74,13 @@ def _opcodes(data: bytes) -> list[tuple[str, object, int]]:
     return [*found, ("", None, len(data))]
 
 
-def _replacement(data: bytes, named: str, text: ChangeText, change: ChangeBytes, depth: int) -> bytes | None:
+def _replacement(
+    data: bytes, named: str, text: ChangeText, change: ChangeBytes, concerns: Concerns, depth: int
+) -> bytes | None:
     changed = change(named, data)
     if changed == data and is_pickle(data):
         try:
-            changed = rewrite_pickle(data, text, change, depth + 1)
+            changed = rewrite_pickle(data, text, change, concerns, depth + 1)
         except Malformed:
             return None  # bytes that begin like one by chance
     return None if changed == data else _bytes(changed)
