@@ -105,7 +105,8 @@ class _Export:
         """
         if item.descriptor is None:
             return triton_cache.lists_all(there, item.group, self._folder(item.name))
-        if item.descriptor.digest not in (digest_of(there), digest_of(normal_form(item.name, there))):
+        digest = item.descriptor.digest
+        if digest != digest_of(there) and digest != digest_of(normal_form(item.name, there)):
             return there == placed(item.name, self._checked(item.descriptor), self._root)
         return placed(item.name, there, self._root) == there
 

@@ -33,7 +33,8 @@ _RECORDED = re.compile(rf"/[^\n]*/{CACHE_NAME}/(torch_aot_compile/[0-9a-f]{{64}}
 _RECORDED_HINT = re.compile(rf"/{CACHE_NAME}/torch_aot_compile/".encode())
 _UNLOADED = re.compile(rf"[\w.-]+\.(?:{'|'.join(INTERMEDIATE)})")
 
-_UNLOADED_HINT = re.compile(rf"\.(?:{'|'.join(INTERMEDIATE)})|{_RECORDED_HINT.pattern.decode()}".encode())
+_UNLOADED_HINT = re.compile(rf"\.(?:ttir|llir|ptx)\x94|{_RECORDED_HINT.pattern.decode()}".encode())
+"""The end of such a name as a text of a pickle, which is kept in mind for a second use (0x94)."""
 
 
 def normal_form(name: str, data: bytes) -> bytes:
