@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from inductory_client.contract.digest import digest_of
 from inductory_client.contract.errors import Corrupt, DigestMismatch, Malformed, StorageFull
 from inductory_client.contract.manifest import Manifest
 from inductory_client.integrations.vllm_folder.export import Exported, export_folder
+from inductory_client.integrations.vllm_folder.places import Places
 
 LIST = "h/rank_0_0/b/vllm_compile_cache.py"
 FILES = {
@@ -40,7 +42,11 @@ def manifest_of(files: dict[str, bytes]) -> Manifest:
 def export(to: Path, files: dict[str, bytes] = FILES, *, force: bool = False) -> Exported:
     blobs = {digest_of(data): data for data in files.values()}
     return export_folder(
-        [manifest_of(files)], to, lambda d: blobs[d.digest], force=force, progress=lambda message: None
+        [manifest_of(files)],
+        Places.below(to),
+        lambda d: blobs[d.digest],
+        force=force,
+        progress=lambda message: None,
     )
 
 
@@ -53,7 +59,7 @@ def test_every_file_is_written_and_the_paths_point_there(tmp_path: Path) -> None
     root = tmp_path / "new" / "torch_compile_cache"
     moved = FILES[LIST].replace(b"/old/", f"{root}/".encode())
     assert tree(root) == FILES | {LIST: moved}
-    assert (report.root, report.written, report.unchanged, report.parts_lists) == (root, 3, 0, 1)
+    assert (report.written, report.unchanged, report.relocated) == (3, 0, 1)
 
 
 def test_a_second_export_writes_nothing(tmp_path: Path) -> None:
@@ -62,15 +68,48 @@ def test_a_second_export_writes_nothing(tmp_path: Path) -> None:
     assert (report.written, report.unchanged, report.bytes_written) == (0, 3, 0)
 
 
-def test_other_files_are_replaced_only_by_force(tmp_path: Path) -> None:
+def test_other_files_stay_and_are_told_unless_force_replaces_them(tmp_path: Path) -> None:
     part = tmp_path / "torch_compile_cache" / "h/rank_0_0/b/part"
     part.parent.mkdir(parents=True)
     part.write_bytes(b"precious")
-    with pytest.raises(Malformed, match="h/rank_0_0/b/part"):
-        export(tmp_path)
-    assert tree(tmp_path) == {"torch_compile_cache/h/rank_0_0/b/part": b"precious"}
-    export(tmp_path, force=True)
+    report = export(tmp_path)
+    assert (report.written, report.unchanged, report.kept) == (2, 0, ("h/rank_0_0/b/part",))
+    assert part.read_bytes() == b"precious"
+    report = export(tmp_path, force=True)
+    assert (report.written, report.unchanged, report.kept) == (1, 2, ())
     assert part.read_bytes() == b"part"
+
+
+def test_model_infos_and_kernels_go_where_they_are_looked_for(tmp_path: Path) -> None:
+    key = "A" * 52
+    kernel = {f"triton_cache/{key}/k.json": b"{}", f"triton_cache/{key}/k.cubin": b"machine code"}
+    files = {**kernel, f"triton_cache/{'B' * 52}/launcher.so": b"elf", "modelinfos/m.json": b"{}"}
+    to = tmp_path / "to"
+    assert export(to, files).written == 5
+    written = tree(to)
+    group = json.loads(written.pop(f"triton_cache/{key}/__grp__k.json"))
+    assert written == files
+    assert group == {
+        "child_paths": {name: f"{to}/triton_cache/{key}/{name}" for name in ("k.cubin", "k.json")}
+    }
+    assert export(to, files).unchanged == 5
+
+
+def test_a_group_of_tritons_own_that_lists_more_is_as_good(tmp_path: Path) -> None:
+    folder = tmp_path / "triton_cache" / ("A" * 52)
+    names = [f"triton_cache/{'A' * 52}/k.{suffix}" for suffix in ("json", "cubin")]
+    export(tmp_path, dict.fromkeys(names, b"{}"))
+    more = {name: f"{folder}/{name}" for name in ("k.json", "k.cubin", "k.ptx")}
+    (folder / "__grp__k.json").write_text(json.dumps({"child_paths": more}))
+    assert export(tmp_path, dict.fromkeys(names, b"{}")).unchanged == 3
+    (folder / "__grp__k.json").write_text(json.dumps({"child_paths": {"k.json": "/old/k.json"}}))
+    assert export(tmp_path, dict.fromkeys(names, b"{}")).kept == (f"triton_cache/{'A' * 52}/__grp__k.json",)
+
+
+def test_what_older_clients_published_and_nobody_loads_is_not_written(tmp_path: Path) -> None:
+    cache = f"torch_aot_compile/{'ab' * 32}"
+    files = {f"{cache}/inductor_cache/ab/cab.py": b"generated", f"{cache}/rank_0_0/model": b"model"}
+    assert export(tmp_path, files).written == 1
 
 
 @pytest.mark.parametrize(
@@ -108,7 +147,7 @@ def test_bytes_that_are_not_what_was_listed_are_not_written(
     with pytest.raises(DigestMismatch):
         export_folder(
             [manifest_of(FILES)],
-            tmp_path,
+            Places.below(tmp_path),
             lambda d: blobs[d.digest],
             force=False,
             progress=lambda message: None,
@@ -120,7 +159,11 @@ def test_the_parts_list_comes_last(tmp_path: Path) -> None:
     said: list[str] = []
     blobs = {digest_of(data): data for data in FILES.values()}
     export_folder(
-        [manifest_of(FILES)], tmp_path, lambda d: blobs[d.digest], force=False, progress=said.append
+        [manifest_of(FILES)],
+        Places.below(tmp_path),
+        lambda d: blobs[d.digest],
+        force=False,
+        progress=said.append,
     )
     assert [message.split(": ")[1] for message in said] == [
         "h/rank_0_0/b/part",
@@ -138,7 +181,11 @@ def test_an_interruption_leaves_no_half_file(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         export_folder(
-            [manifest_of(FILES)], tmp_path, lambda d: blobs[d.digest], force=False, progress=interrupt
+            [manifest_of(FILES)],
+            Places.below(tmp_path),
+            lambda d: blobs[d.digest],
+            force=False,
+            progress=interrupt,
         )
     assert tree(tmp_path / "torch_compile_cache") == {"h/rank_0_0/b/part": b"part"}
     assert export(tmp_path).written == 2
@@ -166,5 +213,11 @@ def test_a_file_in_the_way_of_a_folder_is_named(tmp_path: Path) -> None:
 def test_manifests_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
     ours, theirs = manifest_of({"a": b"1"}), manifest_of({"a": b"2"})
     with pytest.raises(Corrupt):
-        export_folder([ours, theirs], tmp_path, lambda d: b"", force=False, progress=lambda message: None)
+        export_folder(
+            [ours, theirs],
+            Places.below(tmp_path),
+            lambda d: b"",
+            force=False,
+            progress=lambda message: None,
+        )
     assert tree(tmp_path) == {}

@@ -43,8 +43,8 @@ def test_a_folder_is_read(tmp_path: Path) -> None:
     assert [draft.scheme_key for draft in publication.artifacts] == ["a0", "a1"]
     assert publication.artifacts[1].blobs[0].data == b"code 1"
     assert manifest.submodules == 3
-    assert found.files == len(manifest.files) == 6
-    assert {blob.name.split("/")[0] for blob in manifest.files} == {HASH, "torch_aot_compile"}
+    assert found.files == len(manifest.files) == 7
+    assert {blob.name.split("/")[0] for blob in manifest.files} == {HASH, "torch_aot_compile", "modelinfos"}
     assert found.build.component == "backbone"
     assert found.build.model == HASH
     assert found.build.entries[0].manifest == manifest.manifest.id
@@ -122,7 +122,7 @@ def test_the_older_form_names_inductors_own_files(tmp_path: Path) -> None:
     found = read(root)
     (publication,) = found.publications
     assert publication.manifest is not None
-    assert len(publication.manifest.files) == found.files == 7
+    assert len(publication.manifest.files) == found.files == 8
     (draft,) = publication.artifacts
     assert (draft.shape, draft.scheme_key, draft.blobs[0].data) == (None, "fxhash", b"generated")
 
@@ -161,6 +161,49 @@ def test_links_and_odd_files_are_refused(tmp_path: Path) -> None:
     odd.unlink()
     write(odd.with_name("back\\slash"), "")
     with pytest.raises(Malformed, match="relative path"):
+        read(root)
+
+
+def test_what_a_start_has_no_use_for_stays(tmp_path: Path) -> None:
+    root = make_cache(tmp_path)
+    aot = root / "torch_compile_cache/torch_aot_compile" / ("cd" * 32)
+    write(aot / "inductor_cache/ab/cab.py", "generated")
+    write(aot / "rank_0_0/model.77.tmp", "half a model")
+    (aot / "inductor_cache/odd").symlink_to(tmp_path / "elsewhere")
+    found = read(root)
+    assert found.files == 7
+    assert found.without_model == ("cd" * 32,)
+
+
+def test_kernels_are_gathered_from_both_folders(tmp_path: Path) -> None:
+    root, own = make_cache(tmp_path / "vllm"), tmp_path / "triton"
+    inside = root / "torch_compile_cache/torch_aot_compile" / ("ab" * 32) / "inductor_cache/triton/0"
+    for folder, key, kernel in (
+        (inside, "A" * 52, "_gumbel_sample_kernel"),
+        (inside, "B" * 52, "triton_poi_fused_2"),  # Inductor's
+        (inside, "C" * 52, "brought_along"),
+        (own, "A" * 52, "_gumbel_sample_kernel"),
+    ):
+        for suffix in ("json", "cubin", "ptx", "ttir"):
+            write(folder / key / f"{kernel}.{suffix}", f"{folder.name} {suffix}")
+        write(folder / key / f"__grp__{kernel}.json", "{}")
+    write(own / ("D" * 52) / "launcher.so", "elf")
+    write(own / ("E" * 52) / "unfinished.cubin", "no group")
+    write(root / f"torch_compile_cache/{HASH}/rank_0_0/backbone/artifact", b"knows " + b"C" * 52 + b" by key")
+    found = read_folder(root, namespace="default", model="", sign=KEY.sign, triton=own)
+    manifest = found.publications[0].manifest
+    assert manifest is not None
+    assert {blob.name: blob.data for blob in manifest.files if blob.name.startswith("triton_cache/")} == {
+        f"triton_cache/{'A' * 52}/_gumbel_sample_kernel.json": b"0 json",
+        f"triton_cache/{'A' * 52}/_gumbel_sample_kernel.cubin": b"0 cubin",
+        f"triton_cache/{'D' * 52}/launcher.so": b"elf",
+    }
+
+
+def test_a_name_that_stands_for_another_folder_is_refused(tmp_path: Path) -> None:
+    root = make_cache(tmp_path)
+    write(root / "torch_compile_cache/modelinfos/x.json", "{}")
+    with pytest.raises(Malformed, match="stands for another folder"):
         read(root)
 
 

@@ -6,18 +6,21 @@ import argparse
 from pathlib import Path
 
 from inductory_client.client import Client
-from inductory_client.contract.descriptor import Descriptor
 from inductory_client.contract.errors import BadSettings
 from inductory_client.contract.wire import Build, Manifest
-from inductory_client.integrations.vllm_folder.export import export_folder
+from inductory_client.integrations.vllm_folder.export import Exported, export_folder
 from inductory_client.integrations.vllm_folder.file_list import VLLM_SCHEME, check_file_list
+from inductory_client.integrations.vllm_folder.places import Places
 from inductory_client.pull import PullReport
 
+from .build_blobs import BuildBlobs
 from .exit_code import ExitCode
 from .options import add_settings_options, settings_of
 from .output import Output
-from .store_access import blob_deadline, find_build
+from .store_access import find_build
 from .table import bytes_text, count_text, facts, seconds_text
+
+_NAMED_MAX = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,8 +30,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         help="key of a build, the beginning of one, or what its model is called (INDUCTORY_BUILD)",
     )
-    parser.add_argument(
-        "--to", type=Path, metavar="FOLDER", help="for a build from vLLM: the VLLM_CACHE_ROOT to write below"
+    to = parser.add_mutually_exclusive_group()
+    to.add_argument(
+        "--to",
+        type=Path,
+        metavar="FOLDER",
+        help="for a build from vLLM: the VLLM_CACHE_ROOT to write below, Triton's kernels included",
+    )
+    to.add_argument(
+        "--vllm",
+        action="store_true",
+        help="for a build from vLLM: write where vLLM and Triton look (VLLM_CACHE_ROOT, TRITON_CACHE_DIR)",
     )
     parser.add_argument("--force", action="store_true", help="replace other files that are in the way")
     add_settings_options(parser, "url", "namespace", "cache_dir", "config_dir")
@@ -43,13 +55,16 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         if name is None:
             raise BadSettings("which build? `inductory pull BUILD`; `inductory lookup --builds` lists them")
         store = client.reach_store()
-        key = find_build(store, name)
+        places = _places(arguments)
+        key = find_build(store, name, newest=places is not None)
         output.progress(f"asking for build {key[:12]}")
         manifests = [store.get_manifest(each) for each in _manifests_of(store.get_build(key))]
         if any(manifest.scheme == VLLM_SCHEME for manifest in manifests):
-            return _export(client, key, manifests, arguments, output)
-        if arguments.to is not None:
-            raise BadSettings("--to is for builds that came from vLLM; this one goes to the local cache")
+            return _export(client, key, manifests, places, arguments.force, output)
+        if places is not None:
+            raise BadSettings(
+                "--to and --vllm are for builds that came from vLLM; this one goes to the local cache"
+            )
         return _pull(client, key, output)
     finally:
         client.close()
@@ -59,43 +74,63 @@ def _manifests_of(build: Build) -> list[str]:
     return list(dict.fromkeys(entry.manifest for entry in build.entries))
 
 
+def _places(arguments: argparse.Namespace) -> Places | None:
+    """Return where a build from vLLM is to be written; None where nothing was said."""
+    if arguments.vllm:
+        return Places.own()
+    return None if arguments.to is None else Places.below(arguments.to)
+
+
 def _export(
-    client: Client, key: str, manifests: list[Manifest], arguments: argparse.Namespace, output: Output
+    client: Client, key: str, manifests: list[Manifest], places: Places | None, force: bool, output: Output
 ) -> int:
     """Write vLLM's folder. Everything that is written is in a list that a trusted key signed."""
-    if arguments.to is None:
-        raise BadSettings("this build came from vLLM; say where its cache goes with --to FOLDER")
-    store = client.reach_store()
-
-    def get_blob(descriptor: Descriptor) -> bytes:
-        here = client.cas.get(descriptor.digest)
-        if here is not None:
-            return here
-        return store.get_blob(descriptor.digest, descriptor.size, blob_deadline(descriptor.size))
-
+    if places is None:
+        raise BadSettings(
+            "this build came from vLLM; say where it goes: --vllm for where vLLM looks, or --to FOLDER"
+        )
+    blobs = BuildBlobs(key, client.reach_store(), client.cas, output.progress)
     keyring = client.keyring()
     for manifest in manifests:
-        check_file_list(manifest, get_blob, keyring)
-    done = export_folder(manifests, arguments.to, get_blob, force=arguments.force, progress=output.progress)
+        check_file_list(manifest, blobs.get, keyring)
+    done = export_folder(
+        manifests, places, blobs.get, force=force, progress=output.progress, expect=blobs.expect
+    )
     value = {
         "build": key,
-        "folder": str(done.root),
+        "folder": str(places.compiled),
+        "triton": str(places.triton),
         "written": done.written,
         "unchanged": done.unchanged,
+        "kept": done.kept,
         "bytes_written": done.bytes_written,
-        "relocated": done.parts_lists,
+        "bytes_moved": blobs.bytes_moved,
+        "relocated": done.relocated,
     }
+    output.result(value, _exported_text(key, places, done, blobs.bytes_moved))
+    return ExitCode.FINE
+
+
+def _exported_text(key: str, places: Places, done: Exported, bytes_moved: int) -> str:
     text = facts(
         [
             ("build", key),
-            ("folder", done.root),
+            ("folder", places.compiled),
+            ("Triton's folder", places.triton),
             ("written", f"{count_text(done.written, 'file')}, {bytes_text(done.bytes_written)}"),
+            ("moved", f"{bytes_text(bytes_moved)} packed"),
             ("there already", count_text(done.unchanged, "file")),
-            ("relocated", count_text(done.parts_lists, "parts list")),
+            ("relocated", count_text(done.relocated, "file")),
         ]
     )
-    output.result(value, f"{text}\n\nvLLM finds it with VLLM_CACHE_ROOT={done.root.parent}")
-    return ExitCode.FINE
+    if done.kept:
+        text += (
+            f"\n\n{count_text(len(done.kept), 'file')} stayed as they were, other than in the build; --force"
+            f" replaces them:\n  " + "\n  ".join(done.kept[:_NAMED_MAX])
+        )
+        if len(done.kept) > _NAMED_MAX:
+            text += f"\n  and {len(done.kept) - _NAMED_MAX} more"
+    return f"{text}\n\nThey are found with VLLM_CACHE_ROOT={places.vllm} and TRITON_CACHE_DIR={places.triton}"
 
 
 def _blobs(report: PullReport) -> str:

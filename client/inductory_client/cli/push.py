@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from inductory_client.client import Client
+from inductory_client.contract.errors import BadSettings
+from inductory_client.integrations.vllm_folder.places import Places
 from inductory_client.integrations.vllm_folder.reading import ReadFolder, read_folder
 from inductory_client.publish import PublicationReport, kept_of_another
 
@@ -27,27 +29,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a VLLM_CACHE_ROOT, its torch_compile_cache, or one hash folder below that;"
         " the local cache if left out",
     )
+    parser.add_argument(
+        "--vllm",
+        action="store_true",
+        help="publish what vLLM and Triton keep on this machine (VLLM_CACHE_ROOT, TRITON_CACHE_DIR)",
+    )
     parser.add_argument("--model", metavar="NAME", help="what to call the model (INDUCTORY_MODEL)")
     add_settings_options(parser, "url", "namespace", "cache_dir", "config_dir")
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
+    if arguments.vllm and arguments.folder is not None:
+        raise BadSettings("a FOLDER or --vllm, not both: --vllm finds the folders by itself")
     settings = settings_of(arguments, model=arguments.model, publish=True)
     client = Client(settings)
     try:
         client.reach_store()
+        if arguments.vllm:
+            own = Places.own()
+            return _push_folder(client, own.vllm, own.triton, output)
         if arguments.folder is None:
             return _push_cache(client, output)
-        return _push_folder(client, arguments.folder, output)
+        return _push_folder(client, arguments.folder, None, output)
     finally:
         client.close()
 
 
-def _push_folder(client: Client, folder: Path, output: Output) -> int:
+def _push_folder(client: Client, folder: Path, triton: Path | None, output: Output) -> int:
     output.progress(f"reading {folder}")
     settings = client.settings
     sign = client.signing_key().sign
-    found = read_folder(folder, namespace=settings.namespace, model=settings.model, sign=sign)
+    found = read_folder(folder, namespace=settings.namespace, model=settings.model, sign=sign, triton=triton)
     reports = []
     for count, publication in enumerate(found.publications, 1):
         manifests = f"manifest {count} of {len(found.publications)}"
@@ -58,6 +70,11 @@ def _push_folder(client: Client, folder: Path, output: Output) -> int:
         reports.append(client.publisher.publish_now(publication, progress))
     value = _value(found, reports)
     output.result(value, _text(value))
+    for name in found.without_model:
+        output.note(
+            f"inductory: torch_aot_compile/{name[:12]} holds no model; vLLM was stopped before it saved one,"
+            " and a start from this build captures its graph anew"
+        )
     return ExitCode.FINE
 
 
@@ -70,6 +87,7 @@ def _value(found: ReadFolder, reports: list[PublicationReport]) -> dict[str, Any
         "files": found.files,
         "file_bytes": found.file_bytes,
         "inside_model_files": found.inside_model_files,
+        "without_model": found.without_model,
         "untrusted": sorted({signer for report in reports for signer in report.untrusted}),
         "blobs_sent": sum(report.blobs_sent for report in reports),
         "blob_bytes": sum(report.blob_bytes for report in reports),

@@ -49,10 +49,10 @@ def all_builds(store: HttpStore) -> Iterator[BuildSummary]:
             return
 
 
-def find_build(store: HttpStore, name: str) -> str:
+def find_build(store: HttpStore, name: str, *, newest: bool = False) -> str:
     """Return the key of the build that `name` means: a key, the beginning of one, or the name of a model.
 
-    Raises NotFound where there is none, BadSettings where there are several.
+    Raises NotFound where there is none, and BadSettings where there are several, unless the `newest` will do.
     """
     if is_digest(name):
         return name
@@ -63,7 +63,7 @@ def find_build(store: HttpStore, name: str) -> str:
     ]
     if not found:
         raise NotFound(f"the store has no build {name!r} in namespace {store.namespace}")
-    if len(found) > 1:
+    if len(found) > 1 and not newest:
         labels = (f"\n{build.key}  {printable(build.model)}  {build.created_at}" for build in found[:20])
         raise BadSettings(f"{name!r} means {len(found)} builds; name one by its key:{''.join(labels)}")
-    return found[0].key
+    return found[0].key  # the store lists the newest first

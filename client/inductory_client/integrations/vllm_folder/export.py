@@ -1,20 +1,20 @@
-"""Writes a build that came from vLLM as the folder that vLLM reads."""
+"""Writes a build that came from vLLM as the folders that vLLM and Triton read."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from inductory_client.contract.descriptor import Descriptor, check_relative_path
 from inductory_client.contract.digest import digest_of
-from inductory_client.contract.errors import Corrupt, DigestMismatch, Malformed
+from inductory_client.contract.errors import Corrupt, DigestMismatch
 from inductory_client.contract.manifest import PARTS_LIST, Manifest
 
-from .parts_list import relocate_parts_list
-from .recorded_path import relative_path
-from .tree import CACHE_NAME, part_folder_of
+from . import triton_cache
+from .normal_form import normal_form, placed
+from .places import Places
+from .tree import may_travel
 from .writer import FolderWriter
 
 GetBlob = Callable[[Descriptor], bytes]
@@ -25,60 +25,116 @@ GetBlob = Callable[[Descriptor], bytes]
 class Exported:
     """What an export did."""
 
-    root: Path
-    """The `torch_compile_cache` folder."""
     written: int
     unchanged: int
+    kept: tuple[str, ...]
+    """Files that are others here, and were left as they are."""
     bytes_written: int
-    parts_lists: int
-    """Of the files, those whose absolute paths point to the new place now."""
+    relocated: int
+    """Of the files written, those that name the place that they lie in now."""
 
 
 @dataclass(frozen=True)
 class _Planned:
-    name: str
-    descriptor: Descriptor
-    relocated: bytes | None
-    """The new bytes of a parts list; None where the blob is written as it is."""
+    """A file that is to be there."""
 
-    @property
-    def digest(self) -> str:
-        return self.descriptor.digest if self.relocated is None else digest_of(self.relocated)
+    name: str
+    descriptor: Descriptor | None
+    """None for a group of Triton's, which is made here."""
+    group: tuple[str, ...] = ()
 
 
 def export_folder(
     manifests: Sequence[Manifest],
-    to: Path,
+    places: Places,
     get_blob: GetBlob,
     *,
     force: bool,
     progress: Callable[[str], None],
+    expect: Callable[[Sequence[Descriptor]], None] = lambda wanted: None,
 ) -> Exported:
-    """Write every file of the manifests below `to`, a VLLM_CACHE_ROOT or a folder named torch_compile_cache.
+    """Write every file of the manifests where vLLM and Triton look for it.
 
-    Idempotent. Nothing is written where a different file is in the way, unless `force` says to replace it;
-    the parts lists come last, so that vLLM never reads of a part that isn't there. Raises Malformed, Corrupt,
-    StorageFull, StorageFailed, and what `get_blob` raises.
+    Idempotent, and each file is whole or not there; lists come last, so that nothing is read of a part that
+    isn't there. A different file that is there stays, as whoever wrote it has loaded from it, unless `force`
+    says to replace it. `expect` is told what will be asked for. Raises Malformed, Corrupt, StorageFull,
+    StorageFailed, and what `get_blob` and `expect` raise.
     """
-    absolute = Path(os.path.abspath(to))
-    root = absolute if absolute.name == CACHE_NAME else absolute / CACHE_NAME
-    base, prefix = (root, "") if absolute.name == CACHE_NAME else (absolute, f"{CACHE_NAME}/")
-    writer = FolderWriter(base)
-    planned = _plan(_union(manifests), root, get_blob)
-    wanted = _wanted(planned, writer, prefix, force=force)
-    written_bytes = 0
+    export = _Export(places, get_blob)
+    planned = _plan(_union(manifests))
+    wanted, kept = [], []
+    for item in planned:
+        there = export.there(item)
+        if there is None or (force and not export.is_same(item, there)):
+            wanted.append(item)
+        elif not export.is_same(item, there):
+            kept.append(item.name)
+    expect([item.descriptor for item in wanted if item.descriptor is not None])
     for count, item in enumerate(wanted, 1):
         progress(f"writing {count} of {len(wanted)}: {item.name}")
-        data = _checked(item.descriptor, get_blob) if item.relocated is None else item.relocated
-        writer.write(prefix + item.name, data)
-        written_bytes += len(data)
+        export.write(item)
     return Exported(
-        root=root,
         written=len(wanted),
-        unchanged=len(planned) - len(wanted),
-        bytes_written=written_bytes,
-        parts_lists=sum(item.relocated is not None for item in planned),
+        unchanged=len(planned) - len(wanted) - len(kept),
+        kept=tuple(kept),
+        bytes_written=export.bytes_written,
+        relocated=export.relocated,
     )
+
+
+class _Export:
+    """One export under way."""
+
+    def __init__(self, places: Places, get_blob: GetBlob) -> None:
+        self.bytes_written = 0
+        self.relocated = 0
+        self._places = places
+        self._root = str(places.compiled)
+        self._get_blob = get_blob
+        self._writers: dict[Path, FolderWriter] = {}
+
+    def there(self, item: _Planned) -> bytes | None:
+        writer, name = self._where(item.name)
+        return writer.read(name)
+
+    def is_same(self, item: _Planned, there: bytes) -> bool:
+        """Whether what is there does what the build's file would do.
+
+        It does if it travels as that one, for nobody loads the rest of it. Builds of older clients travel in
+        the form of the place that they came from: then the file itself has to be looked at.
+        """
+        if item.descriptor is None:
+            return triton_cache.lists_all(there, item.group, self._folder(item.name))
+        digest = item.descriptor.digest
+        if digest != digest_of(there) and digest != digest_of(normal_form(item.name, there)):
+            return there == placed(item.name, self._checked(item.descriptor), self._root)
+        return placed(item.name, there, self._root) == there
+
+    def write(self, item: _Planned) -> None:
+        if item.descriptor is None:
+            data = triton_cache.group_file(item.group, self._folder(item.name))
+        else:
+            travelled = self._checked(item.descriptor)
+            data = placed(item.name, travelled, self._root)
+            self.relocated += data != travelled
+        writer, name = self._where(item.name)
+        writer.write(name, data)
+        self.bytes_written += len(data)
+
+    def _where(self, name: str) -> tuple[FolderWriter, str]:
+        base, inside = self._places.of(name)
+        return self._writers.setdefault(base, FolderWriter(base)), inside
+
+    def _folder(self, name: str) -> str:
+        base, inside = self._places.of(name)
+        return str((base / inside).parent)
+
+    def _checked(self, descriptor: Descriptor) -> bytes:
+        """Return the bytes of a file, whoever delivered them. Raises DigestMismatch."""
+        data = self._get_blob(descriptor)
+        if digest_of(data) != descriptor.digest:
+            raise DigestMismatch(f"the blob of {descriptor.name} isn't {descriptor.digest}")
+        return data
 
 
 def _union(manifests: Sequence[Manifest]) -> dict[str, Descriptor]:
@@ -89,54 +145,17 @@ def _union(manifests: Sequence[Manifest]) -> dict[str, Descriptor]:
             name = check_relative_path(descriptor.name)
             if files.setdefault(name, descriptor).digest != descriptor.digest:
                 raise Corrupt(f"two manifests of the build hold different files as {name}")
-    return files
+    return {name: descriptor for name, descriptor in files.items() if may_travel(name)}
 
 
-def _plan(files: dict[str, Descriptor], root: Path, get_blob: GetBlob) -> list[_Planned]:
-    """Return what is to be there, in the order of writing."""
-    planned = [
-        _Planned(name, descriptor, _relocated(descriptor, root, get_blob))
-        for name, descriptor in files.items()
-    ]
-    return sorted(planned, key=lambda item: (item.relocated is not None, _is_model(item.name), item.name))
+def _plan(files: dict[str, Descriptor]) -> list[_Planned]:
+    """Return what is to be there, in the order of writing: lists after what they list."""
+    planned = [_Planned(name, descriptor) for name, descriptor in files.items()]
+    planned += [_Planned(name, None, tuple(group)) for name, group in triton_cache.groups(files).items()]
+    return sorted(planned, key=lambda item: (_rank(item), item.name))
 
 
-def _relocated(descriptor: Descriptor, root: Path, get_blob: GetBlob) -> bytes | None:
-    """Return a parts list whose paths lie below `root`; None for any other file."""
-    folder = part_folder_of(descriptor.name)
-    if folder is None or descriptor.name != f"{folder.path}/{PARTS_LIST}":
-        return None
-    recorded = _checked(descriptor, get_blob)
-    return relocate_parts_list(recorded, lambda path: f"{root}/{relative_path(path, folder)}")
-
-
-def _is_model(name: str) -> bool:
-    """An AOT model file names the parts of its folder; it comes after them."""
-    return name.endswith("/model")
-
-
-def _wanted(planned: list[_Planned], writer: FolderWriter, prefix: str, *, force: bool) -> list[_Planned]:
-    """Return what isn't there yet. Raises Malformed where another file is in the way."""
-    wanted, in_the_way = [], []
-    for item in planned:
-        there = writer.read(prefix + item.name)
-        if there is not None and digest_of(there) == item.digest:
-            continue
-        wanted.append(item)
-        if there is not None:
-            in_the_way.append(item.name)
-    if in_the_way and not force:
-        more = f" and {len(in_the_way) - 3} more" if len(in_the_way) > 3 else ""
-        raise Malformed(
-            f"{writer.base} holds other files as {', '.join(in_the_way[:3])}{more}; nothing was written."
-            " --force replaces them"
-        )
-    return wanted
-
-
-def _checked(descriptor: Descriptor, get_blob: GetBlob) -> bytes:
-    """Return the bytes of a file, whoever delivered them. Raises DigestMismatch."""
-    data = get_blob(descriptor)
-    if digest_of(data) != descriptor.digest:
-        raise DigestMismatch(f"the blob of {descriptor.name} isn't {descriptor.digest}")
-    return data
+def _rank(item: _Planned) -> int:
+    if item.descriptor is None or item.name.endswith(f"/{PARTS_LIST}"):
+        return 2
+    return 1 if item.name.endswith("/model") else 0

@@ -17,8 +17,9 @@ from inductory_client.contract.manifest import BLUEPRINT, PARTS_LIST
 from inductory_client.publication import ManifestDraft, Publication
 
 from .factors import common_target, sources_digest
+from .gathering import gather
 from .graph import Graph, Sign, manifest_of, read_graph
-from .tree import PartFolder, locate, part_folder_of, read_tree
+from .tree import PartFolder, locate, part_folder_of
 
 
 @dataclass(frozen=True)
@@ -32,17 +33,23 @@ class ReadFolder:
     file_bytes: int
     inside_model_files: int
     """Parts that have no files of their own, since vLLM keeps them inside the AOT model file."""
+    without_model: tuple[str, ...]
+    """AOT folders that hold no model, so that a start from them captures its graph anew."""
 
 
-def read_folder(folder: Path, *, namespace: str, model: str, sign: Sign) -> ReadFolder:
-    """Read a VLLM_CACHE_ROOT, its torch_compile_cache, or one hash folder below that.
+def read_folder(
+    folder: Path, *, namespace: str, model: str, sign: Sign, triton: Path | None = None
+) -> ReadFolder:
+    """Read a VLLM_CACHE_ROOT, its torch_compile_cache, or one hash folder below that, and Triton's own folder
+    where `triton` names one: what a start needs of them, in the form in which it travels.
 
-    Equal folders give equal publications. Files that lie outside of any part folder (AOT model files, the
-    older form's Inductor cache) go with the first manifest, so that a build holds each file once. Raises
-    BadSettings where the folder is no such cache, Malformed, StorageFailed, TooLarge.
+    Equal folders give equal publications. Files that lie outside of any part folder (AOT model files,
+    Triton's kernels, the older form's Inductor cache) go with the first manifest, so that a build holds each
+    file once. Raises BadSettings where the folder is no such cache, Malformed, StorageFailed, TooLarge.
     """
     tree = locate(folder)
-    files = read_tree(tree)
+    gathered = gather(tree, triton)
+    files = gathered.files
     folders = _part_folders(files)
     if not folders:
         raise BadSettings(
@@ -67,6 +74,7 @@ def read_folder(folder: Path, *, namespace: str, model: str, sign: Sign) -> Read
         files=len(files),
         file_bytes=sum(map(len, files.values())),
         inside_model_files=sum(graph.inside_model_files for graph in graphs),
+        without_model=gathered.without_model,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,11 +13,13 @@ from inductory_client.contract.descriptor import BLOB_BYTES_MAX, check_relative_
 from inductory_client.contract.errors import BadSettings, Malformed, StorageFailed, TooLarge
 
 CACHE_NAME = "torch_compile_cache"
+AOT_NAME = "torch_aot_compile"
+INDUCTOR_NAME = "inductor_cache"
 FILES_MAX = 100_000
 TREE_BYTES_MAX = 8 << 30
 
 _RANK = re.compile(r"rank_\d{1,6}_\d{1,6}")
-_AOT = "torch_aot_compile"
+_UNFINISHED = re.compile(r".*\.(?:tmp|lock)")
 
 
 @dataclass(frozen=True)
@@ -70,24 +72,35 @@ def locate(folder: Path) -> Tree:
 def part_folder_of(path: str) -> PartFolder | None:
     """Return the part folder that a relative path lies in, or None: AOT model files lie outside of any."""
     parts = path.split("/")
-    if len(parts) < 4 or parts[0] == _AOT or not _RANK.fullmatch(parts[1]):
+    if len(parts) < 4 or parts[0] == AOT_NAME or not _RANK.fullmatch(parts[1]):
         return None
     return PartFolder(parts[0], parts[1], parts[2])
 
 
-def read_tree(tree: Tree) -> dict[str, bytes]:
-    """Return the bytes of every file by relative path, in the order of the paths.
+def may_travel(name: str) -> bool:
+    """Whether the folder or file `name` of a `torch_compile_cache` may be of use elsewhere.
 
-    Raises Malformed at a link or anything else that isn't a plain file, StorageFailed where something can't
-    be read, TooLarge past the bounds.
+    The Inductor cache beside an AOT model isn't: torch unpacks into it what the parts bring along.
+    """
+    parts = name.split("/")
+    return not _UNFINISHED.fullmatch(parts[-1]) and not (
+        parts[0] == AOT_NAME and parts[2:3] == [INDUCTOR_NAME]
+    )
+
+
+def read_files(root: Path, below: str, may: Callable[[str], bool]) -> dict[str, bytes]:
+    """Return the bytes of the files in the folder `below` of `root`, by path relative to `root`, in order.
+
+    Folders and files that `may` not travel aren't looked at. Raises Malformed at a link or anything else that
+    isn't a plain file, StorageFailed where something can't be read, TooLarge past the bounds.
     """
     files: dict[str, bytes] = {}
     total = 0
-    for name in sorted(_names(tree)):
-        data = _read(tree.root / name)
+    for name in sorted(_names(root, below, may)):
+        data = _read(root / name)
         total += len(data)
         if len(files) >= FILES_MAX or total > TREE_BYTES_MAX:
-            raise TooLarge(f"{tree.root} holds more than {FILES_MAX} files or {TREE_BYTES_MAX >> 30} GiB")
+            raise TooLarge(f"{root} holds more than {FILES_MAX} files or {TREE_BYTES_MAX >> 30} GiB")
         files[name] = data
     return files
 
@@ -96,27 +109,27 @@ def _has_ranks(folder: Path) -> bool:
     return any(_RANK.fullmatch(child.name) and child.is_dir() for child in folder.iterdir())
 
 
-def _names(tree: Tree) -> Iterator[str]:
+def _names(root: Path, below: str, may: Callable[[str], bool]) -> Iterator[str]:
     """Yield the relative paths of the files, in no order."""
-    pending = [tree.only or ""]
+    pending = [below]
     while pending:
         folder = pending.pop()
         try:
-            with os.scandir(tree.root / folder) as entries:
+            with os.scandir(root / folder) as entries:
                 found = list(entries)
         except OSError as error:
-            raise StorageFailed(f"{tree.root / folder} can't be listed: {error.strerror}") from error
+            raise StorageFailed(f"{root / folder} can't be listed: {error.strerror}") from error
         for entry in found:
             name = f"{folder}/{entry.name}" if folder else entry.name
+            if not may(name):
+                continue
             if entry.is_dir(follow_symlinks=False):
                 pending.append(name)
             elif entry.is_file(follow_symlinks=False):
                 yield _plain(name)
             else:
                 kind = "a symbolic link" if entry.is_symlink() else "not a plain file"
-                raise Malformed(
-                    f"{tree.root / name} is {kind}; a cache that vLLM wrote holds plain files only"
-                )
+                raise Malformed(f"{root / name} is {kind}; a cache that vLLM wrote holds plain files only")
 
 
 def _plain(name: str) -> str:
