@@ -20,6 +20,7 @@ from inductory_client.contract.target import Target
 from inductory_client.foreign import ForeignCache
 from inductory_client.misses import KeyParts
 from inductory_client.publication import Publication
+from store_process import StoreProcess
 
 Json = dict[str, Any]
 Explain = Callable[..., tuple[int, Json]]
@@ -344,3 +345,18 @@ def test_a_description_that_fails_costs_no_fetch(node: Client, explain: Explain)
 def test_misses_of_another_namespace_are_left_out(node: Client, explain: Explain) -> None:
     (key,) = miss(node, "a")
     assert explain(key, "--namespace=another")[0] == 1
+
+
+def test_the_last_releases_store_answers(
+    release: dict[str, str], place: Json, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with StoreProcess(tmp_path / "released", release) as store:
+        place |= {"url": store.url}
+        (near,) = publish(client(tmp_path / "builder", **place), "a")
+        with client(tmp_path / "node", **place) as node:
+            (key,) = miss(node, "a")
+        words = [f"--url={store.url}", f"--namespace={place['namespace']}"]
+        words += [f"--cache-dir={tmp_path / 'node' / 'cache'}", f"--config-dir={tmp_path / 'config'}"]
+        assert main(["explain", "--json", key, *words]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["misses"]
+    assert (found["nearest"], named(found)) == (near, BOTH)
