@@ -17,6 +17,7 @@ from .table import count_text, facts, printable, table
 from .volatile import Verdict
 
 VALUE_LINES_MAX = 3
+OPTION_CHARS_MAX = 60
 KEYS_SHOWN = 4
 WORDS_MIN = 3
 """Two values that have so many words in common are told apart by the others."""
@@ -96,7 +97,8 @@ def _of_parts(explained: Explained) -> Iterator[tuple[str, object]]:
         yield "its key", parts.scheme_key
     yield "backend", parts.backend
     yield "shape", shape_text(parts.shape)
-    yield from ((f"option {name}", value) for name, value in sorted(parts.options.items()))
+    for name, value in sorted(parts.options.items()):
+        yield f"option {name}", value if len(value) <= OPTION_CHARS_MAX else f"{value[:OPTION_CHARS_MAX]}…"
 
 
 def _made(artifact: Artifact, trust: Trust) -> tuple[str, str]:
