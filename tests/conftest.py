@@ -11,6 +11,7 @@ import pytest
 import swift_server
 from bucket import OwnBucket, S3Server
 from postgresql_server import PostgresqlServer, programs
+from released import is_cut_off, unpack_release
 from store_process import Database, StoreProcess
 
 CATALOGS = ["sqlite", "postgresql"]
@@ -133,3 +134,13 @@ def s3_store_url(shared_bucket: OwnBucket, tmp_path_factory: pytest.TempPathFact
     """As `store_url`, with the blobs in a bucket."""
     with StoreProcess(tmp_path_factory.mktemp("s3-store"), shared_bucket.apart().environ) as store:
         yield store.url
+
+
+@pytest.fixture(scope="session")
+def release(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of the last release's code."""
+    try:
+        return unpack_release(tmp_path_factory.mktemp("released"))
+    except LookupError as absent:
+        give_up = pytest.fail if "CI" in os.environ and not is_cut_off() else pytest.skip
+        give_up(str(absent))

@@ -5,6 +5,7 @@
     <root>/builds/ab/ab12....json     the index of a bundle that was pulled, by build key
     <root>/published/ab/ab12....json  the manifest and build of a publication, by its own digest
     <root>/last/ab/ab12...            the key of the build last used under a label, by the label's digest
+    <root>/misses/ab/ab12....jsonl    what was wanted for a target and not got, by the target's fingerprint
 
 Blobs rest uncompressed: reading and hashing one costs half of what unpacking it first would. The checksum
 behind them lets `scan` find damage without hashing, and is never what trust rests on: `get` hashes what it
@@ -67,6 +68,8 @@ class LocalCas:
         self._indexes = CasFolder(root, Path("builds"), ".json")
         self._published = CasFolder(root, Path("published"), ".json")
         self._last = CasFolder(root, Path("last"), "")
+        self.missed = CasFolder(root, Path("misses"), ".jsonl")
+        """What `misses.py` reads and writes; it lies here so that it is evicted with the rest."""
         # The first write of a process looks too, so that many short-lived ones don't fill the disk together.
         self._unlooked_bytes = bytes_max
 
@@ -126,6 +129,10 @@ class LocalCas:
             artifact = self.artifact(key)
             if artifact is not None:
                 yield artifact
+
+    def artifact_keys(self) -> Iterator[str]:
+        """Yield the keys of all records, readable or not, sorted."""
+        return self._records.names()
 
     def build(self, key: str) -> Build | None:
         """Return a build that was pulled, as it was then, if all that it loads still lies here.
@@ -206,7 +213,7 @@ class LocalCas:
 
     @property
     def _folders(self) -> tuple[CasFolder, ...]:
-        return self._blobs, self._records, self._indexes, self._published, self._last
+        return self._blobs, self._records, self._indexes, self._published, self._last, self.missed
 
     def _remember(self, build: Build) -> None:
         """Note that `build` was used last under its label. A guess: what it leads to is verified."""

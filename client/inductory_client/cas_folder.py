@@ -16,6 +16,7 @@ from .trouble import warn_once
 FILE_BYTES_MAX = BLOB_BYTES_MAX + 16
 # Neither a link nor a pipe that somebody laid there leads a reader away or holds it.
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 TEMPORARY = ".tmp-"
 """How the names of files begin that aren't whole yet."""
 
@@ -90,6 +91,26 @@ class CasFolder:
             self._warn("written", error)
             return None
         return path
+
+    def append(self, name: str, head: bytes, data: bytes) -> int | None:
+        """Add to the end of a file, in one write, and return how long it is now; None where that fails.
+
+        An empty file begins with `head`. Processes that begin one together write it twice, and a full disk
+        leaves a part of what was written: whoever reads such a file must stand that.
+        """
+        path = self._path(name, create=True)
+        if path is None:
+            return None
+        try:
+            with open(os.open(path, _APPEND, 0o600), "ab", buffering=0) as file:
+                status = os.fstat(file.fileno())
+                if not stat.S_ISREG(status.st_mode):
+                    return None
+                _write_whole(file.fileno(), data if status.st_size else head + data)
+                return os.fstat(file.fileno()).st_size
+        except OSError as error:
+            self._warn("written", error)
+            return None
 
     def drop(self, name: str) -> None:
         path = self._path(name)

@@ -16,13 +16,14 @@ from .deadline import Deadline, StoreBudget
 from .fetch import Fetched, fetch
 from .fork import ForkLock
 from .leasing import Leases
+from .misses import Describe, Misses, missed_of
 from .prefetching import Prefetch
 from .publish import PublicationReport, Publisher
 from .pull import PullReport, pull
 from .settings import LAST_BUILD, Settings
 from .telemetry import Telemetry
 from .transport import HttpStore
-from .trouble import warn_once
+from .trouble import log, warn_once
 from .trust import Keyring, SigningKey, load_signing_key
 
 
@@ -41,6 +42,7 @@ class Client:
         if settings.url is not None:
             self.store = HttpStore(settings.url, settings.namespace, self.breaker)
         self.telemetry = Telemetry(self.store)
+        self.misses = Misses(self.cas)
         self.leases = Leases(self.store, self.budget, settings.lease_s, publishes=settings.publish)
         self.publisher = Publisher(
             self.cas,
@@ -80,10 +82,19 @@ class Client:
             self._keys_made += 1
         return key
 
-    def fetch(self, wanted: Sequence[ArtifactWanted], target: Target) -> Fetched:
+    def fetch(
+        self,
+        wanted: Sequence[ArtifactWanted],
+        target: Target,
+        *,
+        describe: Describe | None = None,
+        model: str = "",
+    ) -> Fetched:
         """Return the pieces that this node or the store has, verified. Never raises; see `Fetched`.
 
         What is waited for the store is drawn from the start's budget. Hits, misses and refusals are recorded.
+        What wasn't got is also noted here, with what `describe` says of its key and under the settings'
+        model, or else `model`, for `inductory explain`.
         """
         self.prefetch()
         prefetches = list(self._prefetches.values())
@@ -97,6 +108,8 @@ class Client:
             arriving=lambda: any([each.wait(self.budget) for each in prefetches]),
         )
         self._record_fetched(fetched)
+        if any(each.key not in fetched.pieces for each in wanted):
+            self._note_missed(wanted, target, fetched, describe, model)
         return fetched
 
     def prefetch(self, settings: Settings | None = None) -> None:
@@ -206,6 +219,28 @@ class Client:
             self._record("miss", miss.key)
         for key, error in fetched.refused.items():
             self._record("refused", key, reason=error.code)
+
+    def _note_missed(
+        self,
+        wanted: Sequence[ArtifactWanted],
+        target: Target,
+        fetched: Fetched,
+        describe: Describe | None,
+        model: str,
+    ) -> None:
+        try:
+            missed = missed_of(
+                wanted,
+                fetched,
+                describe,
+                at=time.time(),
+                namespace=self.settings.namespace,
+                model=self.settings.model or model,
+                store=self.store is not None,
+            )
+            self.misses.note(target, tuple(missed))
+        except Exception:  # a note is for people to read; the fetch is what was asked for
+            log.debug("misses aren't noted", exc_info=True)
 
     def _record_published(self, report: PublicationReport) -> None:
         count = report.created + report.reproduced + report.different

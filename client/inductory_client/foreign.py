@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from .client import Client
+from .contract.canonical_json import digest_of_json
 from .contract.descriptor import CACHE_FILE
 from .contract.digest import digest_of
 from .contract.key import foreign_key
@@ -20,6 +21,7 @@ from .contract.shape import Shape
 from .contract.target import Target
 from .contract.wire import ArtifactWanted
 from .fetch import Fetched, Piece
+from .misses import KeyParts
 from .publication import Draft, DraftBlob, Publication
 
 SCHEME_KEY_CHARS_MAX = 512
@@ -53,13 +55,23 @@ class ForeignCache:
     def fetch(self, keys: Iterable[str], kin: str | None = None, shape: Shape = None) -> dict[str, Files]:
         """Return the entries under `keys` that this node or the store has, verified, in one round trip.
 
-        `kin` is the digest that entries of the same thing for other targets carry: a miss is explained by it.
+        `kin` is a digest that entries of the same thing for other targets share: a miss is explained by it.
         Never raises; what isn't there can be compiled.
         """
         by_artifact = {self.artifact_key(key, shape): key for key in keys}
-        wanted = [ArtifactWanted(key=artifact, graph_digest=kin) for artifact in by_artifact]
-        fetched = self.client.fetch(wanted, self.target) if wanted else None
-        return {} if fetched is None else _by_key(fetched, by_artifact)
+        graph_digest = self.graph_digest(kin)
+        wanted = [ArtifactWanted(key=artifact, graph_digest=graph_digest) for artifact in by_artifact]
+        if not wanted:
+            return {}
+
+        def describe(artifact: str) -> KeyParts:
+            return self.parts(by_artifact[artifact], shape)
+
+        return _by_key(self.client.fetch(wanted, self.target, describe=describe), by_artifact)
+
+    def parts(self, key: str, shape: Shape = None) -> KeyParts:
+        """Return what a miss of `key` is noted by."""
+        return KeyParts(scheme=self.scheme, scheme_key=scheme_key_of(key), shape=shape, backend=self.backend)
 
     def draft(
         self,
@@ -84,7 +96,7 @@ class ForeignCache:
             backend=self.backend,
             scheme=self.scheme,
             scheme_key=scheme_key_of(key),
-            graph_digest=kin,
+            graph_digest=self.graph_digest(kin),
             options=dict(options or {}),
             target=self.target,
             provenance=Provenance(builder=self.scheme, created_at=now, compile_seconds=compile_seconds),
@@ -105,6 +117,16 @@ class ForeignCache:
         """
         draft = self.draft(key, files, kin=kin, shape=shape, options=options, compile_seconds=compile_seconds)
         return self.client.publisher.submit(Publication(artifacts=(draft,)))
+
+    def graph_digest(self, kin: str | None) -> str | None:
+        """Return what kin carry where our own artifacts have the digest of their graph.
+
+        Scheme and backend are in it: the store finds the nearest entry by this digest alone, and one that
+        another scheme keeps of the same thing explains nothing.
+        """
+        if kin is None:
+            return None
+        return digest_of_json({"scheme": self.scheme, "backend": self.backend, "kin": kin})
 
 
 def scheme_key_of(key: str) -> str:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from client_samples import TARGET, client
 from inductory_client.client import Client
 from inductory_client.contract.digest import digest_of
-from inductory_client.contract.wire import ArtifactWanted
+from inductory_client.contract.target import Target
 from inductory_client.foreign import ForeignCache
+from inductory_client.misses import KeyParts
+from inductory_client.trouble import forget_warnings
 
 KIN = digest_of(b"a model")
 
@@ -34,18 +37,35 @@ def test_an_entry_comes_back_whole_on_another_node(tmp_path: Path, store_url: st
 
 
 def test_a_miss_names_the_nearest_entry_of_the_same_kin(
-    tmp_path: Path, store_url: str, caplog: object
+    tmp_path: Path, store_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    forget_warnings()
     place = {"url": store_url, "namespace": "foreign-kin", "config_dir": tmp_path / "config"}
     with client(tmp_path / "builder", **place) as builder:
         cache(builder).offer("one", {"model": b"bytes"}, kin=KIN)
         assert builder.publisher.drain(30)
         key = cache(builder).artifact_key("one")
-    other = type(TARGET)({**TARGET.factors, "torch.version": "2.14.0"})
+    other = Target({**TARGET.factors, "torch.version": "2.14.0"})
     with client(tmp_path / "node", **place) as node:
-        elsewhere = cache(node, target=other)
-        wanted = ArtifactWanted(key=elsewhere.artifact_key("one"), graph_digest=KIN)
-        (miss,) = node.fetch([wanted], other).misses
-        assert miss.nearest is not None
-        assert miss.nearest.key == key
-        assert [each.name for each in miss.nearest.differences] == ["torch.version"]
+        assert cache(node, target=other).fetch(["one"], kin=KIN, shape=8) == {}
+        (noted,) = node.misses.read().noted
+        missed, nearest = noted.missed, noted.missed.nearest
+        assert noted.target == other
+        assert missed.parts == KeyParts(scheme="triton", scheme_key="one", shape=8, backend="triton")
+        assert nearest is not None
+        assert nearest.key == key
+        assert [each.name for each in nearest.differences] == ["torch.version"]
+    assert "torch.version" in caplog.text
+
+
+@pytest.mark.parametrize("changes", [{"scheme": "inductor"}, {"backend": "another"}])
+def test_an_entry_of_another_scheme_or_backend_is_no_kin(
+    tmp_path: Path, store_url: str, changes: dict[str, object]
+) -> None:
+    place = {"url": store_url, "namespace": "foreign-apart", "config_dir": tmp_path / "config"}
+    with client(tmp_path / "node", **place) as node:
+        cache(node).offer("one", {"model": b"bytes"}, kin=KIN)
+        assert node.publisher.drain(30)
+        assert cache(node, **changes).fetch(["one"], kin=KIN) == {}
+        (noted,) = node.misses.read().noted
+        assert noted.missed.nearest is None

@@ -6,7 +6,6 @@ That is how a fleet is upgraded: one store after the other, on one catalog.
 from __future__ import annotations
 
 import io
-import os
 import random
 import shutil
 import time
@@ -30,7 +29,6 @@ from inductory_store.catalog.catalog import Catalog
 from inductory_store.catalog.migrate import alembic_config, is_current, migrations_folder, upgrade
 from inductory_store.settings import StoreSettings
 from msgspec.structs import replace
-from released import is_cut_off, unpack_release
 from store_messages import Talk, artifact, build, descriptor, manifest
 from store_process import Database, StoreProcess
 
@@ -39,16 +37,6 @@ T = TypeVar("T")
 ROUNDS = {"sqlite": 1, "postgresql+psycopg": 12}
 """After twelve, PostgreSQL has every statement prepared and planned for good: what a migration changes then
 fails where it would not have failed at first."""
-
-
-@pytest.fixture(scope="session")
-def release(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment of the last release's code."""
-    try:
-        return unpack_release(tmp_path_factory.mktemp("released"))
-    except LookupError as absent:
-        give_up = pytest.fail if "CI" in os.environ and not is_cut_off() else pytest.skip
-        give_up(str(absent))
 
 
 @pytest.fixture

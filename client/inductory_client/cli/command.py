@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "pull": ("inductory_client.cli.pull", "fetch a build into the local cache, or write a vLLM cache folder"),
     "status": ("inductory_client.cli.status", "show the store, the local cache and the trusted keys"),
+    "explain": ("inductory_client.cli.explain", "say why artifacts were missed here, factor by factor"),
     "verify": ("inductory_client.cli.verify", "look for damaged blobs, here or in a build at the store"),
     "scrub": (
         "inductory_client.cli.scrub",

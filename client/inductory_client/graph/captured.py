@@ -17,6 +17,7 @@ from inductory_client.contract.key import BACKEND, artifact_key
 from inductory_client.contract.manifest import ManifestEntry
 from inductory_client.contract.shape import Shape
 from inductory_client.contract.target import Target
+from inductory_client.misses import KeyParts
 
 from . import torch_private
 from .canonical import Canonical, canonicalise, canonicalise_attention, example_inputs, fixed_size, shape_of
@@ -56,6 +57,10 @@ class CapturedGraph:
     def unique(self) -> dict[str, Piece]:
         """One piece a key: equal pieces are compiled and loaded once."""
         return {piece.key: piece for piece in reversed(self.pieces)}
+
+    def key_parts(self, key: str) -> KeyParts:
+        """Return what the key of a piece is made of."""
+        return KeyParts(shape=self.unique[key].shape, backend=BACKEND, options=self.options)
 
     @property
     def guards_digest(self) -> str:

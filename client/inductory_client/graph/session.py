@@ -199,7 +199,9 @@ class _Graph:
         ]
         if not wanted:
             return {}
-        fetched = self.session.client.fetch(wanted, graph.target)
+        fetched = self.session.client.fetch(
+            wanted, graph.target, describe=graph.key_parts, model=_model_name(self.owner)
+        )
         self.report.took("fetch", fetched.seconds)
         self.report.took("verify", fetched.verify_seconds)
         self.report.hits += len(fetched.pieces)
@@ -354,6 +356,14 @@ class _Graph:
         # A function without a module: all that is known of it is what was captured.
         function = ModelIdentity("function", graph.outer.digest, graph.outer.digest)
         return function if code is None else known.get(code, function)
+
+
+def _model_name(owner: Owner | None) -> str:
+    """Return what a graph's model is called, as its build will have it; empty where no module is traced."""
+    if owner is not None:
+        return owner.identity.name
+    module = torch_private.traced_module()
+    return "" if module is None else type(module).__name__
 
 
 def _name() -> str:

@@ -205,8 +205,8 @@ class LoadedModel:
         for found in published.fitting(call.lengths, [key.key for key in keys]):
             if (candidate := self._use(found, published, scope)) is not None:
                 return candidate
-        for key in keys:
-            asked = published.under(key)
+        for key, signature in zip(keys, likely, strict=True):
+            asked = published.under(key, signature)
             if asked is not None and (candidate := self._use(asked, published, scope)) is not None:
                 return candidate
         return None

@@ -9,12 +9,14 @@ from typing import Any
 import torch
 
 from inductory_client.contract.errors import InductoryError
+from inductory_client.contract.key import DISPATCH_BACKEND
 from inductory_client.contract.wire import ArtifactWanted
 from inductory_client.graph.factors import current_target
 from inductory_client.graph.identity import build_of, identify
 from inductory_client.graph.report import GraphReport
 from inductory_client.graph.reproducible import PATCHES
 from inductory_client.graph.session import Session
+from inductory_client.misses import Describe, KeyParts
 from inductory_client.trouble import warn_once
 
 from .keying import DispatchKey, beside_identity, dispatch_key, options_of
@@ -72,11 +74,14 @@ class Published:
         fits.sort(key=lambda found: (found.key not in likely, found.header.signature.varying))
         yield from fits
 
-    def under(self, key: DispatchKey) -> Found | None:
-        """Return the dispatch of this key where the build didn't have it; it is asked for once."""
+    def under(self, key: DispatchKey, signature: Signature) -> Found | None:
+        """Return the dispatch of this key, which is for such calls, where the build didn't have it; it is
+        asked for once.
+        """
         if key.key in self._asked:
             return None
-        self._fetch([key.key], key.graph_digest)
+        parts = KeyParts(shape=signature.shape, backend=DISPATCH_BACKEND, options=self.options)
+        self._fetch([key.key], key.graph_digest, lambda _: parts)
         return self._found.get(key.key)
 
     def go_on(self, before: Published) -> None:
@@ -97,12 +102,14 @@ class Published:
     def _took(self, step: str, seconds: float) -> None:
         self.seconds[step] = self.seconds.get(step, 0.0) + seconds
 
-    def _fetch(self, keys: list[str], graph_digest: str | None = None) -> None:
+    def _fetch(
+        self, keys: list[str], graph_digest: str | None = None, describe: Describe | None = None
+    ) -> None:
         self._asked.update(keys)
         if not keys:
             return
         wanted = [ArtifactWanted(key=key, graph_digest=graph_digest) for key in keys]
-        fetched = self._session.client.fetch(wanted, self.target)
+        fetched = self._session.client.fetch(wanted, self.target, describe=describe, model=self.identity.name)
         self.bytes_moved += fetched.bytes_moved
         self._took("fetch", fetched.seconds)
         self._took("verify", fetched.verify_seconds)

@@ -154,8 +154,13 @@ class ModelLevel:
         bytes_moved = 0
         try:
             key = start.cache.artifact_key(start.key)
-            wanted = ArtifactWanted(key=key, graph_digest=start.kin)
-            fetched = self._client.fetch([wanted], start.cache.target)
+            wanted = ArtifactWanted(key=key, graph_digest=start.cache.graph_digest(start.kin))
+            fetched = self._client.fetch(
+                [wanted],
+                start.cache.target,
+                describe=lambda _: start.cache.parts(start.key),
+                model=start.label,
+            )
             bytes_moved = fetched.bytes_moved
             piece = fetched.pieces.get(key)
             if piece is None:
