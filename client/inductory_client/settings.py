@@ -72,6 +72,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     published or pulled here under the same namespace, model and component."""
     reproducible: bool = False
     """Compile for GPUs so that any two builders make the same bytes; see `graph.reproducible`."""
+    torch_cache: bool = False
+    """Serve stock torch.compile's remote caches in every process that imports torch."""
     disabled: bool = False
     """Behave as stock Inductor."""
 
@@ -265,5 +267,6 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "splitting_ops": _texts,
     "build": _build,
     "reproducible": _flag,
+    "torch_cache": _flag,
     "disabled": _flag,
 }

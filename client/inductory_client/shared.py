@@ -46,6 +46,7 @@ def shared_client(settings: Settings) -> Client:
         splitting_ops=(),
         build=None,
         reproducible=False,
+        torch_cache=False,
         disabled=False,
     )
     with _LOCK:

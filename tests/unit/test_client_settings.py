@@ -56,6 +56,7 @@ def test_every_setting_has_a_variable_and_an_override() -> None:
         "INDUCTORY_SPLITTING_OPS": "a::b, c::d",
         "INDUCTORY_BUILD": "ab" * 32,
         "INDUCTORY_REPRODUCIBLE": "on",
+        "INDUCTORY_TORCH_CACHE": "1",
         "INDUCTORY_DISABLED": "yes",
     }
     found = Settings.load(variables)
@@ -77,6 +78,7 @@ def test_every_setting_has_a_variable_and_an_override() -> None:
         splitting_ops=("a::b", "c::d"),
         build="ab" * 32,
         reproducible=True,
+        torch_cache=True,
         disabled=True,
     )
     assert set(variables) == {"INDUCTORY_" + name.upper() for name in Settings.__struct_fields__}
