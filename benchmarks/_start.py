@@ -12,9 +12,11 @@ import _model
 import torch
 import torch._dynamo
 from inductory_client.graph.report import reports
+from inductory_client.integrations.torch_autoload import autoload
 
 
 def main() -> None:
+    autoload()  # torch called it, where the package is installed with its metadata
     chosen = torch._dynamo.lookup_backend(sys.argv[1])
     seconds: list[float] = []
 

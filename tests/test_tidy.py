@@ -56,17 +56,8 @@ CONTRACT_MAY_IMPORT = {"msgspec", "xxhash", "cryptography", "backports", "compre
 HEAVY = {
     *("torch", "numpy", "sympy", "triton", "transformers"),
     *("fastapi", "starlette", "sqlalchemy", "alembic", "pydantic", "uvicorn", "jinja2"),
-    *(
-        "httpx",
-        "urllib3",
-        "requests",
-        "asyncio",
-        "cryptography",
-        "http.client",
-        "msgspec",
-        "argparse",
-        "logging.config",
-    ),
+    *("httpx", "urllib3", "requests", "asyncio", "http.client"),
+    *("cryptography", "msgspec", "argparse", "logging.config"),
 }
 
 

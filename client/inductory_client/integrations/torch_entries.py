@@ -90,7 +90,7 @@ def value_of(files: Files) -> bytes:
     if _VALUE in files:
         return files[_VALUE]
     fields = json.loads(files[_REST])
-    return json.dumps({**fields, "data": base64.b64encode(files[_DATA]).decode()}).encode("ascii")
+    return json.dumps({"data": base64.b64encode(files[_DATA]).decode(), **fields}).encode()
 
 
 def _compile_seconds(files: Files) -> float | None:
