@@ -22,6 +22,8 @@ from _counted import Counted, counted
 from _harness import child, clean_environ, finish, median, progress
 
 ROUNDS = 3
+LAYERS = 4
+"""Of the model: one graph, for stock Inductor, whose kernels are those of one layer and of the ends."""
 GOALS = {"inductory_over_redis": ("at_most", 1.1), "bytes_over_redis": ("below", 1.0)}
 MEASURED = {
     "inductory_over_redis": "inductory_warm_s / redis_warm_s",
@@ -92,7 +94,7 @@ def _keep_kernels_alone(source: Path, home: Path) -> None:
 
 def _start(home: Path, environ: dict[str, str], way: Counted, label: str) -> dict[str, Any]:
     came, sent = way.to_clients, way.from_clients
-    result = child("_start", ["inductor"], clean_environ(home, **environ))
+    result = child("_start", ["inductor", str(LAYERS)], clean_environ(home, **environ))
     result |= {"bytes": way.to_clients - came, "sent_bytes": way.from_clients - sent}
     progress(f"{label}: {result['backend_s']:.2f} s in the backend, {result['bytes']} bytes came")
     return result
