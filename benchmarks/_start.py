@@ -1,4 +1,7 @@
-"""One start of the model under a backend: `python benchmarks/_start.py inductory|inductor`. Prints JSON."""
+"""One start of the model under a backend: `python benchmarks/_start.py inductory|inductor [LAYERS]`.
+
+Prints JSON.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,13 @@ import _model
 import torch
 import torch._dynamo
 from inductory_client.graph.report import reports
+from inductory_client.integrations.torch_autoload import autoload
 
 
 def main() -> None:
+    if len(sys.argv) > 2:
+        _model.CONFIG["num_hidden_layers"] = int(sys.argv[2])
+    autoload()  # torch called it, where the package is installed with its metadata
     chosen = torch._dynamo.lookup_backend(sys.argv[1])
     seconds: list[float] = []
 

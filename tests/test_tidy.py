@@ -25,6 +25,7 @@ LINES_MAX = 400
 TORCH_PRIVATE = {
     "inductory_client.graph.torch_private": "the one package for torch's private names",
     "inductory_client.graph.torch_stock": "what remains where one of those has moved: stock Inductor",
+    "inductory_client.graph.torch_remote": "what acts while torch is imported, and can't import the first",
 }
 """Modules that may use torch's private names, and why. Add one only where the first can't do it."""
 

@@ -36,9 +36,15 @@ def load(name: str) -> dict[str, Any]:
     return SCENES[name]()
 
 
+def stock(name: str) -> dict[str, Any]:
+    from torch_stock_scenes import SCENES
+
+    return SCENES[name]()
+
+
 def main(what: str, *names: str) -> None:
     early = [name for name in sys.modules if name.startswith("inductory")]
-    run = {"case": run_case, "generate": generate, "load": load}[what]
+    run = {"case": run_case, "generate": generate, "load": load, "stock": stock}[what]
     results = {name: run(name) for name in names}
     from inductory_client.graph.report import reports
     from inductory_client.graph.torch_private import counters

@@ -1,4 +1,5 @@
-"""Inductory's client: `inductory_client.load`, `.prefetch`, `.Client` and `.Settings`.
+"""Inductory's client: `inductory_client.load`, `.prefetch`, `.serve_torch_caches`, `.save_cache` and
+`.load_cache`, `.Client` and `.Settings`.
 
 Importing this package costs next to nothing; what it names is imported when it is first asked for.
 """
@@ -12,11 +13,22 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .client import Client
+    from .integrations.mega_cache import load_cache, save_cache
+    from .integrations.torch_cache import serve_torch_caches
     from .integrations.torch_load import load
     from .settings import Settings
     from .shared import prefetch
 
-__all__ = ["Client", "Settings", "__version__", "load", "prefetch"]
+__all__ = [
+    "Client",
+    "Settings",
+    "__version__",
+    "load",
+    "load_cache",
+    "prefetch",
+    "save_cache",
+    "serve_torch_caches",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -32,6 +44,14 @@ def __getattr__(name: str) -> Any:
         from .integrations.torch_load import load
 
         return load
+    if name in ("load_cache", "save_cache"):
+        from .integrations import mega_cache
+
+        return getattr(mega_cache, name)
+    if name == "serve_torch_caches":
+        from .integrations.torch_cache import serve_torch_caches
+
+        return serve_torch_caches
     if name == "prefetch":
         from .shared import prefetch
 

@@ -76,6 +76,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Compile for GPUs so that any two builders make the same bytes; see `graph.reproducible`."""
     vllm: tuple[VllmLevel, ...] = VLLM_LEVELS
     """What vLLM's plugin serves: whole models, submodules, model-class inspection, Triton kernels."""
+    torch_cache: bool = False
+    """Serve stock torch.compile's remote caches in every process that imports torch."""
     disabled: bool = False
     """Behave as stock Inductor."""
 
@@ -278,5 +280,6 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "build": _build,
     "reproducible": _flag,
     "vllm": _vllm_levels,
+    "torch_cache": _flag,
     "disabled": _flag,
 }

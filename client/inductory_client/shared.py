@@ -47,6 +47,7 @@ def shared_client(settings: Settings) -> Client:
         build=None,
         reproducible=False,
         vllm=(),
+        torch_cache=False,
         disabled=False,
     )
     with _LOCK:

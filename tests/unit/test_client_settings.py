@@ -57,6 +57,7 @@ def test_every_setting_has_a_variable_and_an_override() -> None:
         "INDUCTORY_BUILD": "ab" * 32,
         "INDUCTORY_REPRODUCIBLE": "on",
         "INDUCTORY_VLLM": "submodule, model",
+        "INDUCTORY_TORCH_CACHE": "1",
         "INDUCTORY_DISABLED": "yes",
     }
     found = Settings.load(variables)
@@ -79,6 +80,7 @@ def test_every_setting_has_a_variable_and_an_override() -> None:
         build="ab" * 32,
         reproducible=True,
         vllm=("model", "submodule"),
+        torch_cache=True,
         disabled=True,
     )
     assert set(variables) == {"INDUCTORY_" + name.upper() for name in Settings.__struct_fields__}

@@ -37,13 +37,29 @@ def current_target(devices: Iterable[torch.device | str]) -> Target:
     Grad mode isn't among the factors: pieces are compiled and keyed without gradients, and graphs that need
     them aren't touched. The device's own factors are there only for the devices that a graph uses.
     """
+    return Target(_factors(map(torch.device, devices)) | _configuration())
+
+
+def process_target() -> Target:
+    """Return the target of whatever this process compiles, for keys that hold torch's configuration already.
+
+    Who makes such keys doesn't say for which devices something is. So the CPU's factors are there, for code
+    around kernels is made for it, and those of the GPU that is current, which torch's own keys name, too.
+    Raises Unsupported where there is another accelerator.
+    """
+    devices = [torch.device("cpu")]
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if accelerator is not None:
+        devices.append(torch.device(accelerator.type, torch.accelerator.current_device_index()))
+    return Target(_factors(devices))
+
+
+def _factors(devices: Iterable[torch.device]) -> dict[str, str]:
     factors = dict(_SOFTWARE.value())
-    for device in sorted(map(torch.device, devices), key=str):
+    for device in sorted(devices, key=str):
         factors.update(_device(device))
         factors.update(_autocast(device.type))
-    factors.update(_modes())
-    factors.update(_configuration())
-    return Target(factors)
+    return factors | _modes()
 
 
 def begin() -> None:

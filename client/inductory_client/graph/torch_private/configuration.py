@@ -37,6 +37,12 @@ _HARMLESS = frozenset({"inductor.cpp.vec_isa_ok", "inductor.cpp_cache_precompile
                        "inductor.verbose_progress", "inductor._profile_var"})  # fmt: skip
 
 
+# The same for remote caches, which `serve_torch_caches` switches on. They stand in keys as torch has them:
+# without them, what was published before would be orphaned.
+_OF_REMOTE_CACHES = dict.fromkeys(("functorch.enable_remote_autograd_cache",
+                                   "inductor.bundled_autotune_remote_cache"))  # fmt: skip
+
+
 def configuration() -> dict[str, Any]:
     """Return every setting of Inductor and functorch that may decide code, by dotted name.
 
@@ -48,12 +54,13 @@ def configuration() -> dict[str, Any]:
     import torch._inductor.config
 
     modules = (("inductor", torch._inductor.config), ("functorch", torch._functorch.config))
-    return {
+    found = {
         f"{name}.{key}": value
         for name, module in modules
         for key, value in module.save_config_portable(ignore_private_configs=False).items()
         if f"{name}.{key}" not in _HARMLESS and "_config_" not in key and not key.startswith("_save_")
     }
+    return {name: _OF_REMOTE_CACHES.get(name, value) for name, value in found.items()}
 
 
 def configured_defaults() -> dict[str, Any]:
@@ -62,9 +69,10 @@ def configured_defaults() -> dict[str, Any]:
     import torch._inductor.config
 
     modules = (("inductor", torch._inductor.config), ("functorch", torch._functorch.config))
-    return {
+    found = {
         f"{name}.{key}": entry.default for name, module in modules for key, entry in module._config.items()
     }
+    return found | _OF_REMOTE_CACHES
 
 
 def freezes_weights() -> bool:
