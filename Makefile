@@ -1,7 +1,11 @@
 # Every verb first makes its machine ready (scripts/setup.sh): the second time that costs nothing.
 # Choose an interpreter by PYTHON=python3.12; pip reads its PIP_* variables as usual.
 
+# Tests run in as many processes as there are cores (a file in one): WORKERS=0 has them in one, for a debugger.
+
 PYTHON ?= python3
+WORKERS ?= auto
+PARALLEL := -n $(WORKERS) --dist loadfile
 VENV := .venv
 READY := $(VENV)/.ready
 SWIFT := .venv-swift/.ready
@@ -27,15 +31,15 @@ demo: $(READY) ## The main job: compile and publish a model, then load it all in
 
 test: $(READY) $(SWIFT) ## Run all tests
 	@scripts/setup.sh servers postgresql
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 test-ceph: $(READY) ## Run the tests of blobs in S3 against Ceph's radosgw
 	@scripts/setup.sh servers ceph
-	S3_SERVER=ceph $(BIN)/python -m pytest $(or $(ARGS),$(S3_TESTS))
+	S3_SERVER=ceph $(BIN)/python -m pytest $(PARALLEL) $(or $(ARGS),$(S3_TESTS))
 
 test-torch-%: ## Run the tests that meet torch with that version of it, in an environment of its own
 	VENV=.venv-torch-$* TORCH=$* scripts/setup.sh
-	.venv-torch-$*/bin/python -m pytest $(or $(ARGS),$(TORCH_TESTS))
+	.venv-torch-$*/bin/python -m pytest $(PARALLEL) $(or $(ARGS),$(TORCH_TESTS))
 
 race: $(READY) ## Have publishers, readers and collectors of a store race for longer than the tests do
 	@scripts/setup.sh servers postgresql
