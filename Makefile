@@ -9,6 +9,7 @@ PARALLEL := -n $(WORKERS) --dist loadfile
 VENV := .venv
 READY := $(VENV)/.ready
 SWIFT := .venv-swift/.ready
+VLLM := .venv-vllm/.ready
 BIN := $(VENV)/bin
 # A benchmark whose name begins with gpu_ needs a GPU; one that begins with _ is a part of others.
 BENCHES := $(filter-out gpu_% _%,$(patsubst benchmarks/%.py,%,$(wildcard benchmarks/*.py)))
@@ -29,7 +30,7 @@ help: ## List the verbs
 demo: $(READY) ## The main job: compile and publish a model, then load it all in a fresh process
 	$(BIN)/python demo/main_job.py
 
-test: $(READY) $(SWIFT) ## Run all tests
+test: $(READY) $(SWIFT) $(VLLM) ## Run all tests
 	@scripts/setup.sh servers postgresql
 	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
@@ -71,6 +72,9 @@ $(READY): pyproject.toml constraints-dev.txt scripts/setup.sh
 
 $(SWIFT): scripts/setup.sh
 	@scripts/setup.sh servers swift
+
+$(VLLM): $(READY) requirements-vllm.txt
+	@scripts/setup.sh vllm
 
 clean: ## Remove what was built; the virtual environment stays
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Makes a machine ready: `scripts/setup.sh` for the virtual environment, `scripts/setup.sh servers NAME...` for programs
-# that tests and benchmarks start. Safe to repeat. As root on Debian, what is missing is installed; otherwise the
-# script says what to install and stops.
+# Makes a machine ready: `scripts/setup.sh` for the virtual environment, `scripts/setup.sh vllm` for one with vLLM,
+# `scripts/setup.sh servers NAME...` for programs that tests and benchmarks start. Safe to repeat. As root on Debian,
+# what is missing is installed; otherwise the script says what to install and stops.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -84,6 +84,18 @@ install_swift() {
     touch "$venv/.ready"
 }
 
+# vLLM pins torch, and asks for gigabytes of CUDA: its own environment, over the one that has torch already.
+install_vllm() {
+    local venv=.venv-vllm folder
+    [ -x "$venv/bin/python" ] || "$VENV/bin/python" -m venv --without-pip "$venv"
+    folder=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+    "$VENV/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))' >"$folder/below.pth"
+    say "installing vLLM into $venv; the first time takes some minutes"
+    "$VENV/bin/python" -m pip --python "$venv/bin/python" install -qq --disable-pip-version-check --no-compile \
+        --no-deps --requirement requirements-vllm.txt
+    touch "$venv/.ready"
+}
+
 install_servers() {
     local name
     for name in "$@"; do
@@ -113,5 +125,9 @@ case "${1:-venv}" in
         shift
         install_servers "$@"
         ;;
-    *) fail "usage: scripts/setup.sh [venv | servers NAME...]" ;;
+    vllm)
+        check_python
+        install_vllm
+        ;;
+    *) fail "usage: scripts/setup.sh [venv | vllm | servers NAME...]" ;;
 esac

@@ -1,6 +1,6 @@
 """A tiny model in vLLM's own compilation on a CPU, for tests: run with an interpreter that has vLLM.
 
-    python tiny_vllm.py [--scale S] --> RESULT {"sums": [...], "counters": {...}, "line": "..."}
+    python tiny_vllm.py [--scale S] --> RESULT {"sums": [...], "counters": {...}, "served": {...}, ...}
 
 Its attention is an operation of its own, so that it is split as a real model is: seven pieces, three of them
 different. What vLLM needs of a GPU is switched off. (No `annotations` from the future: vLLM reads types from
@@ -10,7 +10,6 @@ signatures.)
 import argparse
 import json
 import logging
-import time
 from typing import Any
 
 import torch
@@ -99,18 +98,16 @@ def main() -> None:
     config = configuration()
     with set_forward_context({}, config), set_current_vllm_config(config):
         model = model_class(scale)(vllm_config=config)
-        began = time.perf_counter()
         sums = [float(model(torch.ones(tokens, WIDTH)).sum()) for tokens in (8, 5)]
-        seconds = time.perf_counter() - began
     from inductory_client.integrations.vllm import plugin
 
     counts = plugin.counts()
     told = {name: value for name, value in vars(compilation_counter).items() if value}
     result = {
         "sums": sums,
-        "seconds": seconds,
         "counters": told,
-        "engine": counts.by_engine() if counts else {},
+        **{name: dict(getattr(counts, name, {})) for name in ("served", "missed", "offered")},
+        "bytes_moved": counts.bytes_moved if counts else 0,
         "line": counts.line() if counts else "",
     }
     print("RESULT", json.dumps(result), flush=True)

@@ -7,6 +7,7 @@ else is.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ from .contract.key import foreign_key
 from .contract.provenance import Provenance
 from .contract.shape import Shape
 from .contract.target import Target
-from .contract.wire import ArtifactWanted
+from .contract.wire import ArtifactWanted, Event
 from .fetch import Fetched, Piece
 from .misses import KeyParts
 from .publication import Draft, DraftBlob, Publication
@@ -72,6 +73,11 @@ class ForeignCache:
     def parts(self, key: str, shape: Shape = None) -> KeyParts:
         """Return what a miss of `key` is noted by."""
         return KeyParts(scheme=self.scheme, scheme_key=scheme_key_of(key), shape=shape, backend=self.backend)
+
+    def loaded(self, key: str, shape: Shape = None) -> None:
+        """Tell the store that an entry's owner has really loaded it: only then was it worth having."""
+        event = Event(kind="load", at=time.time(), artifact=self.artifact_key(key, shape))
+        self.client.telemetry.record(event)
 
     def draft(
         self,

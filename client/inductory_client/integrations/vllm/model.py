@@ -22,7 +22,9 @@ from inductory_client.contract.errors import InductoryError
 from inductory_client.contract.manifest import PARTS_LIST
 from inductory_client.contract.wire import ArtifactWanted
 from inductory_client.foreign import Files, ForeignCache, files_of
+from inductory_client.integrations.vllm_folder.normal_form import normal_form, placed
 from inductory_client.integrations.vllm_folder.parts_list import parse_parts_list, relocate_parts_list
+from inductory_client.integrations.vllm_folder.tree import root_above
 from inductory_client.integrations.vllm_folder.writer import FolderWriter
 from inductory_client.trouble import log, warn_once
 
@@ -32,7 +34,7 @@ from .segments import cut, joined, named
 
 SCHEME = "vllm"
 BACKEND = "vllm_aot"
-_MODEL, _PIECES = "model", "pieces"
+_MODEL, _PIECES, _PIECE = "model", "pieces", "piece"
 _RELOCATED = "."
 """What stands for the folder of a parts list while it travels."""
 
@@ -49,6 +51,8 @@ class ModelStart:
     kin: str
     options: dict[str, str]
     label: str
+    root: str
+    """The `torch_compile_cache` folder here."""
     restored: Files | None = None
     """What came from the store, while vLLM loads it."""
     folders: dict[str, Path] = field(default_factory=dict)
@@ -67,10 +71,8 @@ class ModelLevel:
         self._counts = counts
         self._known = cache(known)
         self._current: ModelStart | None = None
-        self.loaded: Callable[[ModelStart], None] = lambda start: None
-        """Told of a model whose entry was found, before vLLM loads it."""
-        self.starts: list[ModelStart] = []
-        """Every model of this process that could be keyed."""
+        self.keyed: Callable[[ModelStart], None] = lambda start: None
+        """Told of every model that could be keyed, before anything is loaded."""
 
     def around_load(self, original: Load) -> Load:
         """Return what stands in for vLLM's `_try_load_aot_compiled_fn`."""
@@ -92,6 +94,7 @@ class ModelLevel:
                 start.restored = None
                 if loaded is not None:
                     self._counts.served_one(_MODEL)
+                    start.cache.loaded(start.key)
                     return loaded
                 self._counts.missed_one(_MODEL, "vLLM couldn't load what the store had")
             self._publish_when_saved(model, start, path)
@@ -109,7 +112,7 @@ class ModelLevel:
             if start is not None and not disable_cache:
                 start.folders[prefix] = Path(cache_dir)
                 if start.restored is not None:
-                    _write_pieces(start.restored, prefix, Path(cache_dir))
+                    _write_pieces(start.restored, prefix, Path(cache_dir), start.root)
             original(manager, cache_dir, disable_cache, prefix)
 
         return initialize_cache
@@ -138,6 +141,7 @@ class ModelLevel:
                 kin=kin_of(config, type(model).__qualname__),
                 options=options_of(config),
                 label=label_of(config),
+                root=str(root_above(path)),
             )
         except Exception as error:
             warn_once("vllm:key", "this model isn't shared: %s", error)
@@ -145,7 +149,7 @@ class ModelLevel:
             return None
         finally:
             self._counts.took(began)
-        self.starts.append(start)
+        self.keyed(start)
         return start
 
     def _restore(self, start: ModelStart, path: Path) -> bool:
@@ -171,8 +175,7 @@ class ModelLevel:
             if data is None:
                 self._counts.missed_one(_MODEL, "the entry has no whole AOT file")
                 return False
-            self.loaded(start)
-            FolderWriter(path.parent).write(path.name, data)
+            FolderWriter(path.parent).write(path.name, placed(_MODEL, data, start.root))
             start.restored = files
             return True
         except (InductoryError, OSError) as error:
@@ -205,7 +208,8 @@ class ModelLevel:
     def _offer(self, start: ModelStart, path: Path) -> None:
         began = time.perf_counter()
         try:
-            files = named(_MODEL, cut(path.read_bytes(), start.pieces))
+            pieces = [normal_form(_PIECE, piece) for piece in start.pieces]
+            files = named(_MODEL, cut(normal_form(_MODEL, path.read_bytes()), pieces))
             for prefix, folder in start.folders.items():
                 files |= _read_pieces(prefix, folder)
             if start.cache.offer(
@@ -248,11 +252,11 @@ def _read_pieces(prefix: str, folder: Path) -> Files:
     data = listed.read_bytes()
     names = sorted({Path(part.path).name for part in parse_parts_list(data) if part.path is not None})
     moved = relocate_parts_list(data, lambda recorded: f"{_RELOCATED}/{Path(recorded).name}")
-    files = {name: (folder / name).read_bytes() for name in names}
+    files = {name: normal_form(_PIECE, (folder / name).read_bytes()) for name in names}
     return {f"{_PIECES}/{prefix}/{name}": each for name, each in (files | {PARTS_LIST: moved}).items()}
 
 
-def _write_pieces(files: Files, prefix: str, folder: Path) -> None:
+def _write_pieces(files: Files, prefix: str, folder: Path, root: str) -> None:
     """Write the parts of one prefix into vLLM's folder, the parts list last. Raises nothing: what couldn't be
     written is compiled.
     """
@@ -264,7 +268,7 @@ def _write_pieces(files: Files, prefix: str, folder: Path) -> None:
     try:
         writer = FolderWriter(folder)
         for name, data in mine.items():
-            writer.write(name, data)
+            writer.write(name, placed(_PIECE, data, root))
         here = relocate_parts_list(listed, lambda recorded: str(folder / Path(recorded).name))
         writer.write(PARTS_LIST, here)
     except (InductoryError, OSError) as error:

@@ -39,6 +39,7 @@ class ModelinfoLevel:
                 found = original(registered, module_hash)
                 if found is not None:
                     self._counts.served_one(_LEVEL)
+                    self._cache().loaded(_key(registered._get_cache_filename(), module_hash))
             return found
 
         return read

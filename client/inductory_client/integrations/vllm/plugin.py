@@ -7,6 +7,7 @@ pays nothing.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 from collections.abc import Callable
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from inductory_client.settings import VllmLevel
 
     from .counts import Counts
+    from .kernels import TritonLevel
+    from .places import Place
 
 log = logging.getLogger("vllm.inductory")
 """Below vLLM's own logger, so that its one line is seen where vLLM's are."""
@@ -60,37 +63,36 @@ def _install(levels: tuple[VllmLevel, ...], client: Client) -> None:
     global _counts
     from . import places
     from .counts import Counts
+    from .kernels import TritonLevel
 
     counts = _counts = Counts()
-    for level in levels:
-        install, first = {
-            "model": (_install_model, places.LOAD_MODEL),
-            "submodule": (_install_submodule, places.COMPILE),
-            "modelinfo": (_install_modelinfo, places.READ_MODELINFO),
-            "triton": (_install_triton, places.WARMED_UP),
-        }[level]
-        after_import(first.module, _once_known(level, first.module, install, client, counts))
+    kernels = TritonLevel(counts) if "triton" in levels else None
+    if "model" in levels:
+        install = functools.partial(_install_model, client, counts, kernels)
+        after_import(places.LOAD_MODEL.module, _once_known("model", places.LOAD_MODEL, install))
+    if "submodule" in levels:
+        install = functools.partial(_install_submodule, client, counts)
+        after_import(places.COMPILE.module, _once_known("submodule", places.COMPILE, install))
+    if "modelinfo" in levels:
+        install = functools.partial(_install_modelinfo, client, counts)
+        after_import(places.READ_MODELINFO.module, _once_known("modelinfo", places.READ_MODELINFO, install))
+    if kernels is not None:
+        after_import("triton", _install_triton)
     after_import(places.MODEL_MADE.module, lambda module: _go_around_made(counts))
-    after_import(places.WARMED_UP.module, lambda module: _go_around_warmed_up(counts))
+    after_import(places.WARMED_UP.module, lambda module: _go_around_warmed_up(counts, kernels))
 
 
-def _once_known(
-    level: VllmLevel,
-    module: str,
-    install: Callable[[Client, Counts], None],
-    client: Client,
-    counts: Counts,
-) -> Callable[[ModuleType], None]:
-    """Return what puts a level in place, if its functions in `module` are as they were read."""
+def _once_known(level: VllmLevel, first: Place, install: Callable[[], None]) -> Callable[[ModuleType], None]:
+    """Return what puts a level in place, if its functions in the module of `first` are as they were read."""
 
     def then(_: ModuleType) -> None:
         from .places import PLACES, moved
 
-        differing = moved(place for place in PLACES[level] if place.module == module)
+        differing = moved(place for place in PLACES[level] if place.module == first.module)
         if differing:
             _leave(level, differing)
         else:
-            install(client, counts)
+            install()
 
     return then
 
@@ -104,7 +106,7 @@ def _leave(level: str, differing: list[str]) -> None:
     )
 
 
-def _install_model(client: Client, counts: Counts) -> None:
+def _install_model(client: Client, counts: Counts, kernels: TritonLevel | None) -> None:
     from . import places
     from .model import ModelLevel
 
@@ -119,6 +121,8 @@ def _install_model(client: Client, counts: Counts) -> None:
         return True
 
     level = ModelLevel(client, counts, known)
+    if kernels is not None:
+        level.keyed = kernels.expect
     places.go_around(places.LOAD_MODEL, level.around_load)
 
 
@@ -139,8 +143,11 @@ def _install_modelinfo(client: Client, counts: Counts) -> None:
     places.go_around(places.WRITE_MODELINFO, level.around_write)
 
 
-def _install_triton(client: Client, counts: Counts) -> None:
-    """Nothing yet."""
+def _install_triton(_: ModuleType) -> None:
+    """Here and in the processes that vLLM starts from here: it is a variable that is set."""
+    from inductory_client.integrations.triton_cache import install
+
+    install()
 
 
 def _go_around_made(counts: Counts) -> None:
@@ -159,12 +166,14 @@ def _go_around_made(counts: Counts) -> None:
     places.go_around(places.MODEL_MADE, around)
 
 
-def _go_around_warmed_up(counts: Counts) -> None:
+def _go_around_warmed_up(counts: Counts, kernels: TritonLevel | None) -> None:
     from . import places
 
     def around(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
         def compile_or_warm_up_model(worker: Any) -> Any:
             warmed_up = original(worker)
+            if kernels is not None:
+                kernels.offer()
             log.info("Inductory: %s", counts.line())
             return warmed_up
 

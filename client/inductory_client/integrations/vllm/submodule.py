@@ -26,6 +26,8 @@ from inductory_client.graph.torch_private import (
     watched_cache_keys,
 )
 from inductory_client.graph.unsupported import Unsupported
+from inductory_client.integrations.vllm_folder.normal_form import normal_form, placed
+from inductory_client.integrations.vllm_folder.tree import root_above
 from inductory_client.integrations.vllm_folder.writer import FolderWriter
 from inductory_client.trouble import warn_once
 
@@ -87,6 +89,7 @@ class SubmoduleLevel:
             except _Found:
                 loaded = self._load(adaptor, found[0], key, graph, example_inputs, compile_range)
                 if loaded is not None:
+                    cache.loaded(seen[0], shape)
                     return loaded
                 return original(adaptor, graph, example_inputs, compiler_config, compile_range, key)
             if seen:
@@ -133,6 +136,7 @@ class SubmoduleLevel:
     ) -> tuple[Any, Any] | None:
         """Return a verified piece as vLLM's compiler would; None where it can't be loaded."""
         try:
+            data = placed(_PIECE, data, str(root_above(Path(adaptor.cache_dir))))
             if keeps_pieces_in_model():
                 loaded: tuple[Any, Any] = deserialize_standalone(data), None
             else:
@@ -153,7 +157,8 @@ class SubmoduleLevel:
         began = time.perf_counter()
         try:
             data = serialize_standalone(compiled) if handle is None else Path(handle[1]).read_bytes()
-            if cache.offer(torch_key, {_PIECE: data}, shape=shape, compile_seconds=seconds):
+            files = {_PIECE: normal_form(_PIECE, data)}
+            if cache.offer(torch_key, files, shape=shape, compile_seconds=seconds):
                 self._counts.offered_one(_LEVEL)
         except (InductoryError, OSError, AttributeError) as error:
             warn_once("vllm:publish", "a compiled piece isn't published: %s", error)

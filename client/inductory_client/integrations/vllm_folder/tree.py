@@ -69,6 +69,11 @@ def locate(folder: Path) -> Tree:
     )
 
 
+def root_above(path: Path) -> Path:
+    """Return the `torch_compile_cache` that `path` lies in; its own folder where it lies in none."""
+    return next((each for each in path.parents if each.name == CACHE_NAME), path.parent)
+
+
 def part_folder_of(path: str) -> PartFolder | None:
     """Return the part folder that a relative path lies in, or None: AOT model files lie outside of any."""
     parts = path.split("/")

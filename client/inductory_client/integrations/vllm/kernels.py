@@ -1,0 +1,85 @@
+"""The Triton level: the kernels that vLLM's model runner launches, by Triton's own cache manager.
+
+Triton asks for one kernel at a time, in the middle of a start. So the first node notes which ones a model's
+start used, and others ask for all of them while they load weights.
+
+    vllm:<vLLM's key of the model>, backend vllm_triton --> used.json, the keys as a JSON array
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+
+from inductory_client.contract.errors import InductoryError
+from inductory_client.foreign import ForeignCache
+from inductory_client.trouble import warn_once
+
+from .counts import Counts
+from .model import ModelStart
+
+_LEVEL = "triton"
+_BACKEND = "vllm_triton"
+_LIST = "used.json"
+_OF_INDUCTOR = re.compile(r"[^/]*/__grp__triton_")
+"""Kernels that Inductor generated: they travel inside of the pieces."""
+
+
+class TritonLevel:
+    """Fetches the kernels of each model's start at once, and notes them where nobody has yet."""
+
+    def __init__(self, counts: Counts) -> None:
+        self._counts = counts
+        self._unlisted: list[ModelStart] = []
+        self._asking: list[threading.Thread] = []
+
+    def expect(self, start: ModelStart) -> None:
+        """Begin to fetch what the start of this model will use, beside it."""
+        thread = threading.Thread(
+            target=self._fetch, args=(start,), name="inductory-vllm-kernels", daemon=True
+        )
+        self._asking.append(thread)
+        thread.start()
+
+    def offer(self) -> None:
+        """Publish which kernels this start used, for each of its models that nobody has listed any for."""
+        from inductory_client.integrations.triton_cache import used_keys
+
+        began = time.perf_counter()
+        while self._asking:
+            self._asking.pop().join()  # a fetch ends by its own deadline
+        used = sorted(key for key in used_keys() if not _OF_INDUCTOR.match(key))
+        unlisted, self._unlisted = self._unlisted, []
+        for start in unlisted if used else ():
+            data = json.dumps(used).encode()
+            if _cache(start).offer(start.key, {_LIST: data}, kin=start.kin, options=start.options):
+                self._counts.offered_one(_LEVEL)
+        self._counts.took(began)
+
+    def _fetch(self, start: ModelStart) -> None:
+        from inductory_client.integrations.triton_cache import prefetch
+
+        try:
+            files = _cache(start).fetch([start.key], kin=start.kin).get(start.key)
+            if files is None:
+                self._unlisted.append(start)
+                return
+            count = prefetch(_keys(files[_LIST]))
+            self._counts.served_one(_LEVEL, count)
+        except (InductoryError, LookupError, ValueError) as error:
+            warn_once("vllm:kernels", "the model runner's kernels aren't fetched at once: %s", error)
+
+
+def _cache(start: ModelStart) -> ForeignCache:
+    cache = start.cache
+    return ForeignCache(client=cache.client, scheme=cache.scheme, backend=_BACKEND, target=cache.target)
+
+
+def _keys(data: bytes) -> list[str]:
+    """Return the keys of a list. Raises ValueError where it is none."""
+    keys = json.loads(data)
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+        raise ValueError("the list of kernels isn't a JSON array of texts")
+    return keys

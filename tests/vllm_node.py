@@ -1,0 +1,90 @@
+"""A node that runs the tiny model under vLLM, in a process of its own with folders of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).parent
+PYTHON = HERE.parent / ".venv-vllm" / "bin" / "python"
+PACKAGES = [HERE, *(HERE.parent / name for name in ("client", "store", "compiler"))]
+FORMS = {"mega": "1", "pieces": "0"}
+"""Whether vLLM keeps pieces inside of the AOT file or beside it."""
+
+
+@dataclass(frozen=True)
+class Started:
+    """What a start came to."""
+
+    sums: list[float]
+    counters: dict[str, int]
+    """Of vLLM."""
+    served: dict[str, int]
+    missed: dict[str, int]
+    offered: dict[str, int]
+    bytes_moved: int
+    line: str
+    log: str
+
+    @property
+    def loaded(self) -> int:
+        return self.counters.get("num_aot_artifacts_loaded", 0)
+
+    @property
+    def compiled(self) -> int:
+        return self.counters.get("num_aot_compiles", 0)
+
+
+@dataclass
+class Node:
+    folder: Path
+    environ: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def vllm_root(self) -> Path:
+        return self.folder / "vllm"
+
+    def start(self, **environ: str) -> Started:
+        """Run the model to its end."""
+        with self.started(**environ) as process:
+            out, log = process.communicate(timeout=300)
+        assert process.returncode == 0, log
+        found: dict[str, Any] = json.loads(out.rpartition("RESULT ")[2])
+        return Started(**found, log=log)
+
+    def started(self, **environ: str) -> subprocess.Popen[str]:
+        """Start it."""
+        return subprocess.Popen(
+            [PYTHON, HERE / "tiny_vllm.py"],
+            env=self._environ() | environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def _environ(self) -> dict[str, str]:
+        place = self.folder
+        return {
+            **{name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ},
+            "PYTHONPATH": os.pathsep.join(map(str, PACKAGES)),
+            "VLLM_CACHE_ROOT": str(self.vllm_root),
+            "VLLM_NO_USAGE_STATS": "1",
+            "HF_HUB_OFFLINE": "1",
+            "XDG_CACHE_HOME": str(place / "cache"),
+            "INDUCTORY_CACHE_DIR": str(place / "inductory"),
+            "INDUCTORY_STORE_DEADLINE_S": "60",
+            "INDUCTORY_DRAIN_S": "60",
+            **self.environ,
+        }
+
+
+def need_vllm() -> None:
+    """Skip where vLLM isn't installed, and fail in CI."""
+    if not PYTHON.exists():
+        (pytest.fail if "CI" in os.environ else pytest.skip)("vLLM is missing: scripts/setup.sh vllm")
