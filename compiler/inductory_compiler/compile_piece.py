@@ -23,7 +23,7 @@ from inductory_client.graph.expressions import SymbolNames
 from inductory_client.graph.unsupported import Unsupported
 
 from .for_gpu import compiling_for_gpu, example_tensors
-from .generated import portable, readable, triton_sources
+from .generated import portable, readable, triton_sources, without_builder
 from .rebuild import Rebuilt, rebuild
 from .recorded import RecordedKernels
 
@@ -79,8 +79,10 @@ def compile_form(
             recorded.tune(lambda: call(*example_tensors(rebuilt.inputs)))
             kernels = recorded.kernel_files(triton_sources(source))
             graph.source_code = portable(source, device)
-            graph.cache_key = digest_of(graph.source_code.encode())
             source = readable(source)
+        else:
+            graph.source_code = source = without_builder(source)
+        graph.cache_key = digest_of(graph.source_code.encode())
         natives = recorded.native_files()
     return CompiledPiece(call, entry, natives, kernels, source, guards, time.perf_counter() - started)
 

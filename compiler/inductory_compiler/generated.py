@@ -53,7 +53,12 @@ def readable(source: str) -> str:
     for statement in reversed(ast.parse(source).body):
         if _is_text(statement):  # such as all of its kernels again, as they were benchmarked
             del lines[statement.lineno - 1 : statement.end_lineno]
-    return _INDEX.sub(r"\g<1>0", _BUILDERS_OWN.sub("", "".join(lines)))
+    return _INDEX.sub(r"\g<1>0", without_builder("".join(lines)))
+
+
+def without_builder(source: str) -> str:
+    """Return generated source as torch wrote it, less the comments that differ from builder to builder."""
+    return _BUILDERS_OWN.sub("", source)
 
 
 def _literals(tree: ast.Module) -> list[ast.Constant]:
