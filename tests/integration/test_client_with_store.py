@@ -99,16 +99,16 @@ def loaded(fetched: Any) -> dict[str, bytes]:
 
 
 def test_what_one_machine_publishes_another_loads(make: Machines) -> None:
-    report = make("builder").publisher.publish_now(make.publication("a", "b"))
+    report = make("builder").publisher.publish_now(make.publication("sent", "too"))
     assert (report.created, report.blobs, report.blobs_sent, report.stored) == (2, 7, 7, True)
     assert report.blob_bytes > 0
     assert report.manifest is not None
     assert report.build is not None
 
     node = make("node")
-    fetched = fetch(node, "a", "b", "never made")
+    fetched = fetch(node, "sent", "too", "never made")
     assert fetched.error is None
-    assert loaded(fetched) == payloads("a", "b")
+    assert loaded(fetched) == payloads("sent", "too")
     assert [miss.key for miss in fetched.misses] == [draft("never made").subject.key]
     assert fetched.bytes_moved > 0
     assert fetched.refused == {}
