@@ -57,6 +57,8 @@ class Client:
         self._keyring: Keyring | None = None
         self._keys_made = 0
         self._prefetches: dict[str, Prefetch] = {}
+        self.bytes_fetched = 0
+        """Packed bytes that travelled for `fetch` so far."""
         self.closed = False
 
     def keyring(self) -> Keyring:
@@ -213,6 +215,8 @@ class Client:
             self.pull_build(key)
 
     def _record_fetched(self, fetched: Fetched) -> None:
+        with self._lock:
+            self.bytes_fetched += fetched.bytes_moved
         for key in fetched.pieces:
             self._record("hit", key, seconds=fetched.seconds / len(fetched.pieces))
         for miss in fetched.misses:

@@ -114,6 +114,13 @@ def wraps_plain(value: torch.Tensor) -> bool:
     return isinstance(value, FakeTensor) and type(value).__module__.startswith("torch.")
 
 
+def generated_graphs() -> int:
+    """Return how many graphs Inductor generated code for in this process: loads from a cache don't count."""
+    from torch._dynamo.utils import compilation_time_metrics
+
+    return len(compilation_time_metrics.get("GraphLowering.codegen", ()))
+
+
 def counters() -> dict[str, dict[str, int]]:
     """Return Dynamo's counters, Inductor's among them."""
     from torch._dynamo.utils import counters as found

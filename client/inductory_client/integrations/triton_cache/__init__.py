@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from .choosing import install
 from .manager import InductoryCacheManager
-from .sharing import prefetch
+from .sharing import prefetch, waited_s
 from .used import used_keys
 
-__all__ = ["InductoryCacheManager", "install", "prefetch", "used_keys"]
+__all__ = ["InductoryCacheManager", "install", "prefetch", "used_keys", "waited_s"]

@@ -9,7 +9,9 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 from triton import knobs
 
@@ -35,6 +37,7 @@ _NATIVE_KEY = re.compile(r"[A-Z2-7]{1,64}/[^/\0\\]{1,200}\.so")
 
 _LOCK = ForkLock()
 _ARRIVED: dict[str, Files] = {}
+_waited_s = 0.0
 
 
 def is_shared() -> bool:
@@ -65,19 +68,38 @@ def native_key(triton_key: str, filename: str) -> str:
 
 def fetch(key: str) -> Files | None:
     """Return an entry's files as they travel, verified; None where there is no such entry."""
+    with _waiting():
+        with _LOCK:
+            arrived = _ARRIVED.pop(key, None)
+        return _fetch([key]).get(key) if arrived is None else arrived
+
+
+def waited_s() -> float:
+    """Return for how many seconds Triton has waited here so far, in this process."""
     with _LOCK:
-        arrived = _ARRIVED.pop(key, None)
-    return _fetch([key]).get(key) if arrived is None else arrived
+        return _waited_s
+
+
+@contextmanager
+def _waiting() -> Iterator[None]:
+    global _waited_s
+    began = time.perf_counter()
+    try:
+        yield
+    finally:
+        with _LOCK:
+            _waited_s += time.perf_counter() - began
 
 
 def offer(key: str, files: Mapping[str, bytes], compile_seconds: float) -> None:
     """Keep an entry here and send it to the store, in the background."""
-    try:
-        cache = _cache(is_group=_GROUP_KEY.fullmatch(key) is not None)
-        if cache is not None:
-            cache.offer(key, files, compile_seconds=compile_seconds)
-    except Exception as error:
-        warn_once("triton:offer", "a kernel of Triton's isn't shared: %r", error)
+    with _waiting():
+        try:
+            cache = _cache(is_group=_GROUP_KEY.fullmatch(key) is not None)
+            if cache is not None:
+                cache.offer(key, files, compile_seconds=compile_seconds)
+        except Exception as error:
+            warn_once("triton:offer", "a kernel of Triton's isn't shared: %r", error)
 
 
 def prefetch(keys: Iterable[str]) -> int:

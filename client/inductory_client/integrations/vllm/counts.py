@@ -13,27 +13,29 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from inductory_client.client import Client
+
 from .places import compilation_counts
 
 ENGINE_COUNTERS = (
     "num_aot_artifacts_loaded",
     "num_aot_compiles",
     "num_compiled_artifacts_loaded",
-    "num_inductor_compiles",
-    "num_backend_compilations",
 )
 """Of `vllm.compilation.counter.compilation_counter`."""
+GENERATED = "inductor_generated"
+"""Graphs that Inductor generated code for in this process."""
 
 
 @dataclass
 class Counts:
     """What one process's start came to so far. Safe for threads."""
 
+    client: Client
     served: Counter[str] = field(default_factory=Counter)
     """Entries that came from this node's cache or the store, by level."""
     missed: Counter[str] = field(default_factory=Counter)
     offered: Counter[str] = field(default_factory=Counter)
-    bytes_moved: int = 0
     seconds: float = 0.0
     """What the start waited for us, by the clock."""
     reasons: list[str] = field(default_factory=list)
@@ -55,11 +57,15 @@ class Counts:
         with self._lock:
             self.offered[level] += 1
 
-    def took(self, began: float, bytes_moved: int = 0) -> None:
+    def took(self, began: float) -> None:
         """Add the time since `began`, by `time.perf_counter`."""
         with self._lock:
             self.seconds += time.perf_counter() - began
-            self.bytes_moved += bytes_moved
+
+    @property
+    def bytes_moved(self) -> int:
+        """Packed bytes that came from the store, for threads beside the start too."""
+        return self.client.bytes_fetched
 
     def begin(self) -> None:
         """Note where the engine's counters stand, the first time."""
@@ -85,26 +91,21 @@ class Counts:
 
 
 def compiled(engine: Mapping[str, int]) -> int:
-    """Return how many pieces Inductor really compiled: by its misses, for vLLM counts each entry into the
-    compiler, hit or not.
+    """Return how many pieces Inductor really generated code for: vLLM counts each entry into the compiler,
+    hit or not, and Inductor no misses of its cache where vLLM has it go around that.
     """
-    return engine.get("fxgraph_cache_miss", 0) + engine.get("fxgraph_cache_bypass", 0)
+    return engine.get(GENERATED, 0)
 
 
 def engine_counters() -> dict[str, int]:
     """Return vLLM's and Inductor's counters that tell a load from a compile."""
-    from inductory_client.graph.torch_private import counters
+    from inductory_client.graph.torch_private import generated_graphs
 
     found: dict[str, int] = {}
     with suppress(ImportError, AttributeError):
         values = compilation_counts()
         found |= {name: int(values.get(name, 0)) for name in ENGINE_COUNTERS}
-    inductor = counters().get("inductor", {})
-    found |= {
-        name: int(inductor.get(name, 0))
-        for name in ("fxgraph_cache_miss", "fxgraph_cache_bypass", "fxgraph_cache_hit")
-    }
-    return found
+    return found | {GENERATED: generated_graphs()}
 
 
 def _listed(counter: Counter[str]) -> str:

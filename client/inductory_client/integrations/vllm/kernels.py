@@ -45,9 +45,9 @@ class TritonLevel:
 
     def offer(self) -> None:
         """Publish which kernels this start used, for each of its models that nobody has listed any for."""
-        from inductory_client.integrations.triton_cache import used_keys
+        from inductory_client.integrations.triton_cache import used_keys, waited_s
 
-        began = time.perf_counter()
+        began = time.perf_counter() - waited_s()  # Triton's own waits, too
         while self._asking:
             self._asking.pop().join()  # a fetch ends by its own deadline
         used = sorted(key for key in used_keys() if not _OF_INDUCTOR.match(key))

@@ -155,7 +155,6 @@ class ModelLevel:
     def _restore(self, start: ModelStart, path: Path) -> bool:
         """Put what the store has where vLLM looks for it; whether it is there, whole."""
         began = time.perf_counter()
-        bytes_moved = 0
         try:
             key = start.cache.artifact_key(start.key)
             wanted = ArtifactWanted(key=key, graph_digest=start.cache.graph_digest(start.kin))
@@ -165,7 +164,6 @@ class ModelLevel:
                 describe=lambda _: start.cache.parts(start.key),
                 model=start.label,
             )
-            bytes_moved = fetched.bytes_moved
             piece = fetched.pieces.get(key)
             if piece is None:
                 self._counts.missed_one(_MODEL, _reason(fetched.error, fetched.refused.get(key)))
@@ -183,7 +181,7 @@ class ModelLevel:
             self._counts.missed_one(_MODEL, str(error))
             return False
         finally:
-            self._counts.took(began, bytes_moved)
+            self._counts.took(began)
 
     def _publish_when_saved(self, model: Any, start: ModelStart, path: Path) -> None:
         """Publish the model once vLLM has compiled and saved it."""

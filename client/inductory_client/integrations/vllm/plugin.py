@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,7 @@ def register() -> None:
     if _registered or not os.environ.get("INDUCTORY_URL"):
         return
     _registered = True
+    began = time.perf_counter()
     try:
         from inductory_client.settings import Settings
         from inductory_client.shared import shared_client
@@ -55,6 +57,8 @@ def register() -> None:
         settings = Settings.load()
         if not settings.disabled and settings.vllm:
             _install(settings.vllm, shared_client(settings))
+            if _counts is not None:
+                _counts.took(began)
     except Exception as error:
         warn_once("vllm:plugin", "vLLM starts without the store: %s", error)
 
@@ -65,7 +69,7 @@ def _install(levels: tuple[VllmLevel, ...], client: Client) -> None:
     from .counts import Counts
     from .kernels import TritonLevel
 
-    counts = _counts = Counts()
+    counts = _counts = Counts(client)
     kernels = TritonLevel(counts) if "triton" in levels else None
     if "model" in levels:
         install = functools.partial(_install_model, client, counts, kernels)
