@@ -9,11 +9,13 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from inductory_client.client import Client
+from inductory_client.contract.errors import InductoryError
+from inductory_client.trouble import warn_once
 
 from .places import compilation_counts
 
@@ -59,8 +61,30 @@ class Counts:
 
     def took(self, began: float) -> None:
         """Add the time since `began`, by `time.perf_counter`."""
+        self.waited(time.perf_counter() - began)
+
+    def waited(self, seconds: float) -> None:
+        """Add a wait of the start for us."""
         with self._lock:
-            self.seconds += time.perf_counter() - began
+            self.seconds += seconds
+
+    @contextmanager
+    def ours(self, kind: str, failed: str, level: str = "", *, beside: bool = False) -> Iterator[None]:
+        """End a step of ours here where it fails: the engine goes on as it would without us, whatever was
+        raised. `failed` says what that comes to, and the miss counts for `level`.
+
+        The start waits for the step, unless it runs `beside`.
+        """
+        began = time.perf_counter()
+        try:
+            yield
+        except Exception as error:
+            warn_once(f"vllm:{kind}", f"{failed}: %s", _told(error))
+            if level:
+                self.missed_one(level, f"{failed}: {_told(error)}")
+        finally:
+            if not beside:
+                self.took(began)
 
     @property
     def bytes_moved(self) -> int:
@@ -106,6 +130,10 @@ def engine_counters() -> dict[str, int]:
         values = compilation_counts()
         found |= {name: int(values.get(name, 0)) for name in ENGINE_COUNTERS}
     return found | {GENERATED: generated_graphs()}
+
+
+def _told(error: Exception) -> str:
+    return str(error) if isinstance(error, InductoryError | OSError) else f"{type(error).__name__}: {error}"
 
 
 def _listed(counter: Counter[str]) -> str:

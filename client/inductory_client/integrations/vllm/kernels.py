@@ -11,11 +11,8 @@ from __future__ import annotations
 import json
 import re
 import threading
-import time
 
-from inductory_client.contract.errors import InductoryError
 from inductory_client.foreign import ForeignCache
-from inductory_client.trouble import warn_once
 
 from .counts import Counts
 from .model import ModelStart
@@ -45,31 +42,30 @@ class TritonLevel:
 
     def offer(self) -> None:
         """Publish which kernels this start used, for each of its models that nobody has listed any for."""
-        from inductory_client.integrations.triton_cache import used_keys, waited_s
+        with self._counts.ours("kernels", "the model runner's kernels aren't listed"):
+            from inductory_client.integrations.triton_cache import used_keys, waited_s
 
-        began = time.perf_counter() - waited_s()  # Triton's own waits, too
-        while self._asking:
-            self._asking.pop().join()  # a fetch ends by its own deadline
-        used = sorted(key for key in used_keys() if not _OF_INDUCTOR.match(key))
-        unlisted, self._unlisted = self._unlisted, []
-        for start in unlisted if used else ():
-            data = json.dumps(used).encode()
-            if _cache(start).offer(start.key, {_LIST: data}, kin=start.kin, options=start.options):
-                self._counts.offered_one(_LEVEL)
-        self._counts.took(began)
+            self._counts.waited(waited_s())
+            while self._asking:
+                self._asking.pop().join()  # a fetch ends by its own deadline
+            used = sorted(key for key in used_keys() if not _OF_INDUCTOR.match(key))
+            unlisted, self._unlisted = self._unlisted, []
+            for start in unlisted if used else ():
+                data = json.dumps(used).encode()
+                if _cache(start).offer(start.key, {_LIST: data}, kin=start.kin, options=start.options):
+                    self._counts.offered_one(_LEVEL)
 
     def _fetch(self, start: ModelStart) -> None:
         from inductory_client.integrations.triton_cache import prefetch
 
-        try:
+        failed = "the model runner's kernels aren't fetched at once"
+        with self._counts.ours("kernels", failed, _LEVEL, beside=True):
             files = _cache(start).fetch([start.key], kin=start.kin).get(start.key)
             if files is None:
                 self._unlisted.append(start)
                 return
             count = prefetch(_keys(files[_LIST]))
             self._counts.served_one(_LEVEL, count)
-        except (InductoryError, LookupError, ValueError) as error:
-            warn_once("vllm:kernels", "the model runner's kernels aren't fetched at once: %s", error)
 
 
 def _cache(start: ModelStart) -> ForeignCache:

@@ -26,7 +26,7 @@ from inductory_client.integrations.vllm_folder.normal_form import normal_form, p
 from inductory_client.integrations.vllm_folder.parts_list import parse_parts_list, relocate_parts_list
 from inductory_client.integrations.vllm_folder.tree import root_above
 from inductory_client.integrations.vllm_folder.writer import FolderWriter
-from inductory_client.trouble import log, warn_once
+from inductory_client.trouble import log
 
 from .counts import Counts
 from .factors import kin_of, label_of, options_of, target_of
@@ -129,8 +129,7 @@ class ModelLevel:
 
     def _start_of(self, model: Any, path: Path) -> ModelStart | None:
         """Return what is known of a model before it is captured; None where it can't be keyed."""
-        began = time.perf_counter()
-        try:
+        with self._counts.ours("key", "this model can't be keyed, and isn't shared", _MODEL):
             config = model.vllm_config
             entries = ForeignCache(
                 client=self._client, scheme=SCHEME, backend=BACKEND, target=target_of(config)
@@ -143,19 +142,13 @@ class ModelLevel:
                 label=label_of(config),
                 root=str(root_above(path)),
             )
-        except Exception as error:
-            warn_once("vllm:key", "this model isn't shared: %s", error)
-            self._counts.missed_one(_MODEL, f"it can't be keyed: {error}")
-            return None
-        finally:
-            self._counts.took(began)
-        self.keyed(start)
-        return start
+            self.keyed(start)
+            return start
+        return None
 
     def _restore(self, start: ModelStart, path: Path) -> bool:
         """Put what the store has where vLLM looks for it; whether it is there, whole."""
-        began = time.perf_counter()
-        try:
+        with self._counts.ours("restore", "a model isn't restored", _MODEL):
             key = start.cache.artifact_key(start.key)
             wanted = ArtifactWanted(key=key, graph_digest=start.cache.graph_digest(start.kin))
             fetched = self._client.fetch(
@@ -176,12 +169,7 @@ class ModelLevel:
             FolderWriter(path.parent).write(path.name, placed(_MODEL, data, start.root))
             start.restored = files
             return True
-        except (InductoryError, OSError) as error:
-            warn_once("vllm:restore", "a model isn't restored: %s", error)
-            self._counts.missed_one(_MODEL, str(error))
-            return False
-        finally:
-            self._counts.took(began)
+        return False
 
     def _publish_when_saved(self, model: Any, start: ModelStart, path: Path) -> None:
         """Publish the model once vLLM has compiled and saved it."""
@@ -204,8 +192,7 @@ class ModelLevel:
         model.save_aot_compiled_function = save_and_publish
 
     def _offer(self, start: ModelStart, path: Path) -> None:
-        began = time.perf_counter()
-        try:
+        with self._counts.ours("publish", "a compiled model isn't published"):
             pieces = [normal_form(_PIECE, piece) for piece in start.pieces]
             files = named(_MODEL, cut(normal_form(_MODEL, path.read_bytes()), pieces))
             for prefix, folder in start.folders.items():
@@ -218,11 +205,7 @@ class ModelLevel:
                 compile_seconds=start.compile_seconds,
             ):
                 self._counts.offered_one(_MODEL)
-        except (InductoryError, OSError) as error:
-            warn_once("vllm:publish", "a compiled model isn't published: %s", error)
-        finally:
-            start.pieces.clear()
-            self._counts.took(began)
+        start.pieces.clear()
 
     @contextmanager
     def _at(self, start: ModelStart) -> Iterator[None]:
@@ -269,5 +252,5 @@ def _write_pieces(files: Files, prefix: str, folder: Path, root: str) -> None:
             writer.write(name, placed(_PIECE, data, root))
         here = relocate_parts_list(listed, lambda recorded: str(folder / Path(recorded).name))
         writer.write(PARTS_LIST, here)
-    except (InductoryError, OSError) as error:
+    except Exception as error:
         log.warning("the pieces of a model aren't restored, and are compiled: %s", error)

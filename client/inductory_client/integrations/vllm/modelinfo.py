@@ -5,16 +5,13 @@ vllm:modelinfo/<class>/<hash of its sources> --> modelinfos/<class>.json
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from inductory_client.client import Client
-from inductory_client.contract.errors import InductoryError
 from inductory_client.foreign import ForeignCache
 from inductory_client.integrations.vllm_folder.writer import FolderWriter
-from inductory_client.trouble import warn_once
 
 from .counts import Counts
 from .factors import modelinfo_target
@@ -38,8 +35,7 @@ class ModelinfoLevel:
             if found is None and self._restore(registered, module_hash):
                 found = original(registered, module_hash)
                 if found is not None:
-                    self._counts.served_one(_LEVEL)
-                    self._cache().loaded(_key(registered._get_cache_filename(), module_hash))
+                    self._loaded(registered, module_hash)
             return found
 
         return read
@@ -54,8 +50,7 @@ class ModelinfoLevel:
         return write
 
     def _restore(self, registered: Any, module_hash: str) -> bool:
-        began = time.perf_counter()
-        try:
+        with self._counts.ours("modelinfo", "what is known of a model class isn't restored", _LEVEL):
             name = registered._get_cache_filename()
             key = _key(name, module_hash)
             files = self._cache().fetch([key]).get(key)
@@ -64,23 +59,19 @@ class ModelinfoLevel:
                 return False
             FolderWriter(Path(registered._get_cache_dir())).write(name, files[name])
             return True
-        except (InductoryError, OSError) as error:
-            warn_once("vllm:modelinfo", "what is known of a model class isn't restored: %s", error)
-            return False
-        finally:
-            self._counts.took(began)
+        return False
+
+    def _loaded(self, registered: Any, module_hash: str) -> None:
+        self._counts.served_one(_LEVEL)
+        with self._counts.ours("loaded", "the store isn't told of what was loaded"):
+            self._cache().loaded(_key(registered._get_cache_filename(), module_hash))
 
     def _offer(self, registered: Any, module_hash: str) -> None:
-        began = time.perf_counter()
-        try:
+        with self._counts.ours("publish", "what is known of a model class isn't published"):
             name = registered._get_cache_filename()
             data = Path(registered._get_cache_dir(), name).read_bytes()
             if self._cache().offer(_key(name, module_hash), {name: data}):
                 self._counts.offered_one(_LEVEL)
-        except (InductoryError, OSError) as error:
-            warn_once("vllm:modelinfo", "what is known of a model class isn't published: %s", error)
-        finally:
-            self._counts.took(began)
 
     def _cache(self) -> ForeignCache:
         return ForeignCache(client=self._client, scheme="vllm", backend=_BACKEND, target=modelinfo_target())

@@ -159,10 +159,11 @@ def _go_around_made(counts: Counts) -> None:
 
     def around(original: Callable[..., None]) -> Callable[..., None]:
         def init(wrapper: Any, *args: Any, **kwargs: Any) -> None:
-            from inductory_client.graph import factors
+            with counts.ours("begin", "the start isn't prepared for"):
+                from inductory_client.graph import factors
 
-            factors.begin()  # torch's files are hashed by a thread while weights are loaded
-            counts.begin()
+                factors.begin()  # torch's files are hashed by a thread while weights are loaded
+                counts.begin()
             original(wrapper, *args, **kwargs)
 
         return init
@@ -178,7 +179,8 @@ def _go_around_warmed_up(counts: Counts, kernels: TritonLevel | None) -> None:
             warmed_up = original(worker)
             if kernels is not None:
                 kernels.offer()
-            log.info("Inductory: %s", counts.line())
+            with counts.ours("line", "the start can't be told of"):
+                log.info("Inductory: %s", counts.line())
             return warmed_up
 
         return compile_or_warm_up_model

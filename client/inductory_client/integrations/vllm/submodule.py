@@ -16,7 +16,6 @@ from typing import Any
 import torch
 
 from inductory_client.client import Client
-from inductory_client.contract.errors import InductoryError
 from inductory_client.contract.shape import Shape
 from inductory_client.foreign import ForeignCache
 from inductory_client.graph.factors import current_target
@@ -25,11 +24,9 @@ from inductory_client.graph.torch_private import (
     serialize_standalone,
     watched_cache_keys,
 )
-from inductory_client.graph.unsupported import Unsupported
 from inductory_client.integrations.vllm_folder.normal_form import normal_form, placed
 from inductory_client.integrations.vllm_folder.tree import root_above
 from inductory_client.integrations.vllm_folder.writer import FolderWriter
-from inductory_client.trouble import warn_once
 
 from .counts import Counts
 from .places import keeps_pieces_in_model
@@ -75,9 +72,7 @@ class SubmoduleLevel:
             def look(torch_key: str) -> None:
                 if not seen:
                     seen.append(torch_key)
-                    data = self._fetch(cache, torch_key, shape)
-                    if data is not None:
-                        found.append(data)
+                    if self._fetch(cache, torch_key, shape, found):
                         raise _Found
 
             began = time.perf_counter()
@@ -100,8 +95,7 @@ class SubmoduleLevel:
 
     def _cache(self, graph: Any, example_inputs: Sequence[Any]) -> ForeignCache | None:
         """Return where pieces for this graph's devices lie; None where they can't be keyed."""
-        began = time.perf_counter()
-        try:
+        with self._counts.ours("piece", "a piece can't be keyed, and isn't shared", _LEVEL):
             devices = {each.device for each in example_inputs if isinstance(each, torch.Tensor)}
             target = current_target({device for device in devices if device.type != "meta"})
             indices = sorted(str(device.index) for device in devices if device.type == "cuda")
@@ -110,20 +104,17 @@ class SubmoduleLevel:
                 target = type(target)(factors)
             backend = _IN_MODEL if keeps_pieces_in_model() else _IN_FILE
             return ForeignCache(client=self._client, scheme="vllm", backend=backend, target=target)
-        except Unsupported as error:
-            warn_once("vllm:piece", "a piece isn't shared: %s", error)
-            self._counts.missed_one(_LEVEL, f"it can't be keyed: {error}")
-            return None
-        finally:
-            self._counts.took(began)
+        return None
 
-    def _fetch(self, cache: ForeignCache, torch_key: str, shape: Shape) -> bytes | None:
-        began = time.perf_counter()
-        files = cache.fetch([torch_key], shape=shape).get(torch_key)
-        if files is None or _PIECE not in files:
-            self._counts.missed_one(_LEVEL)
-        self._counts.took(began)
-        return None if files is None else files.get(_PIECE)
+    def _fetch(self, cache: ForeignCache, torch_key: str, shape: Shape, found: list[bytes]) -> bool:
+        """Put a piece into `found`; whether there is one."""
+        with self._counts.ours("fetch", "a piece isn't fetched", _LEVEL):
+            files = cache.fetch([torch_key], shape=shape).get(torch_key, {})
+            if _PIECE in files:
+                found.append(files[_PIECE])
+            else:
+                self._counts.missed_one(_LEVEL)
+        return bool(found)
 
     def _load(
         self,
@@ -135,7 +126,7 @@ class SubmoduleLevel:
         compile_range: Any,
     ) -> tuple[Any, Any] | None:
         """Return a verified piece as vLLM's compiler would; None where it can't be loaded."""
-        try:
+        with self._counts.ours("load", "a piece of the store can't be loaded, and is compiled", _LEVEL):
             data = placed(_PIECE, data, str(root_above(Path(adaptor.cache_dir))))
             if keeps_pieces_in_model():
                 loaded: tuple[Any, Any] = deserialize_standalone(data), None
@@ -144,23 +135,15 @@ class SubmoduleLevel:
                 FolderWriter(Path(adaptor.cache_dir)).write(key, data)
                 handle = (key, os.path.join(adaptor.cache_dir, key))
                 loaded = adaptor.load(handle, graph, example_inputs, 0, compile_range), handle
-        except Exception as error:  # torch's own unpickling may raise anything
-            warn_once("vllm:load", "a piece of the store can't be loaded, and is compiled: %s", error)
-            self._counts.missed_one(_LEVEL, f"a piece can't be loaded: {error}")
-            return None
-        self._counts.served_one(_LEVEL)
-        return loaded
+            self._counts.served_one(_LEVEL)
+            return loaded
+        return None
 
     def _offer(
         self, cache: ForeignCache, torch_key: str, shape: Shape, compiled: Any, handle: Any, seconds: float
     ) -> None:
-        began = time.perf_counter()
-        try:
+        with self._counts.ours("publish", "a compiled piece isn't published"):
             data = serialize_standalone(compiled) if handle is None else Path(handle[1]).read_bytes()
             files = {_PIECE: normal_form(_PIECE, data)}
             if cache.offer(torch_key, files, shape=shape, compile_seconds=seconds):
                 self._counts.offered_one(_LEVEL)
-        except (InductoryError, OSError, AttributeError) as error:
-            warn_once("vllm:publish", "a compiled piece isn't published: %s", error)
-        finally:
-            self._counts.took(began)

@@ -1,0 +1,85 @@
+"""The plugin's levels where something of ours fails in a way that nobody thought of: vLLM goes on."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from inductory_client.integrations.vllm.counts import Counts
+from inductory_client.integrations.vllm.model import ModelLevel
+from inductory_client.integrations.vllm.modelinfo import ModelinfoLevel
+from inductory_client.integrations.vllm.submodule import SubmoduleLevel
+from inductory_client.trouble import forget_warnings
+
+COMPILED = ("compiled", ("name", "path"))
+RANGE = SimpleNamespace(start=1, end=8)
+
+
+@pytest.fixture(autouse=True)
+def _warn_again() -> None:
+    forget_warnings()
+
+
+class Broken:
+    """Stands where the client is, and fails at whatever it is asked."""
+
+    bytes_fetched = 0
+
+    def __getattr__(self, name: str) -> Any:
+        raise ZeroDivisionError(f"no {name}")
+
+
+@pytest.fixture
+def counts() -> Counts:
+    return Counts(Broken())  # type: ignore[arg-type]
+
+
+def test_a_step_that_fails_ends_quietly_and_is_told_once(
+    counts: Counts, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(2):
+        with counts.ours("step", "a step isn't made", "model"):
+            raise KeyError("something")
+    warned = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert [record.getMessage() for record in warned] == ["a step isn't made: KeyError: 'something'"]
+    assert counts.missed["model"] == 2
+    assert counts.reasons == ["a step isn't made: KeyError: 'something'"]
+    assert counts.seconds > 0
+
+
+def test_what_runs_beside_the_start_is_not_waited_for(counts: Counts) -> None:
+    with counts.ours("step", "a step isn't made", beside=True):
+        pass
+    assert counts.seconds == 0
+
+
+def test_what_ends_a_process_is_not_kept_from_it(counts: Counts) -> None:
+    with pytest.raises(KeyboardInterrupt), counts.ours("step", "a step isn't made"):
+        raise KeyboardInterrupt
+
+
+def test_a_piece_is_compiled_whatever_fails(counts: Counts) -> None:
+    level = SubmoduleLevel(counts.client, counts, lambda _: True)
+    compile_piece = level.around_compile(lambda *_: COMPILED)
+    assert compile_piece(SimpleNamespace(), None, [], {}, RANGE, "key") == COMPILED
+    assert counts.missed["submodule"] == 1
+
+
+def test_a_model_is_loaded_by_vllm_whatever_fails(counts: Counts, tmp_path: Path) -> None:
+    level = ModelLevel(counts.client, counts, lambda: True)
+    load = level.around_load(lambda model, path: "vLLM's")
+    assert load(SimpleNamespace(), str(tmp_path / "rank_0_0" / "model")) == "vLLM's"
+    assert counts.missed["model"] == 1
+
+
+def test_a_model_class_is_inspected_whatever_fails(counts: Counts, tmp_path: Path) -> None:
+    registered = SimpleNamespace(_get_cache_filename=lambda: "a.json", _get_cache_dir=lambda: tmp_path)
+    level = ModelinfoLevel(counts.client, counts)
+    written: list[str] = []
+    assert level.around_read(lambda *_: None)(registered, "hash") is None
+    level.around_write(lambda _, mi, hash: written.append(mi))(registered, "what was found", "hash")
+    assert written == ["what was found"]
+    assert counts.missed["modelinfo"] == 1
