@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import triton
+from inductory_client.integrations.cubin import without_debug_text
 from triton.backends.compiler import GPUTarget
 from triton.runtime.build import compile_module_from_src
 from triton.runtime.cache import triton_key
@@ -91,7 +92,7 @@ def kernel(name: str) -> dict[str, Any]:
     paths = {file: str(path) for file, path in made.metadata_group.items()}
     return {
         "asm": sorted(made.asm),
-        "cubin": sha256(made.asm["cubin"]).hexdigest(),
+        "cubin": sha256(without_debug_text(made.asm["cubin"])).hexdigest(),
         "metadata": Path(paths[f"{name}.json"]).read_text(),
         "paths": paths,
     }

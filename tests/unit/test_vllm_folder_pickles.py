@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import pickle
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from cubins import KERNEL, KERNEL_BLANKED, elf
 from hypothesis import given
 from hypothesis import strategies as st
 from inductory_client.contract.errors import Malformed
+from inductory_client.integrations.cubin import without_debug_text
 from inductory_client.integrations.vllm_folder.container import rewrite_container
-from inductory_client.integrations.vllm_folder.cubin import without_debug_text
 from inductory_client.integrations.vllm_folder.normal_form import NOWHERE, normal_form, placed
 from inductory_client.integrations.vllm_folder.pickles import rewrite_pickle
 from torch._inductor.triton_bundler import TritonBundle, TritonKernelArtifact, TritonKernelArtifacts
@@ -74,7 +74,7 @@ def content_of(data: bytes) -> bytes:
 
 
 def bundle() -> TritonBundle:
-    files = [("k.ttir", b"ir" * 40_000), ("k.cubin", b"code" * 30), ("k.json", b"{}"), ("k.ptx", b"ptx")]
+    files = [("k.ttir", b"ir" * 40_000), ("k.cubin", KERNEL), ("k.json", b"{}"), ("k.ptx", b"ptx")]
     artifacts = [TritonKernelArtifact(name, data) for name, data in files]
     return TritonBundle([TritonKernelArtifacts("A" * 52, 0, artifacts)], [])
 
@@ -92,7 +92,7 @@ def test_paths_are_moved_and_intermediate_code_goes(to: str) -> None:
     (kernel,) = read.files.kernel_artifacts
     assert {each.filename: each.payload for each in kernel.artifacts} == {
         "k.ttir": b"",
-        "k.cubin": b"code" * 30,
+        "k.cubin": KERNEL_BLANKED,
         "k.json": b"{}",
         "k.ptx": b"",
     }
@@ -155,30 +155,10 @@ def test_a_damaged_container_is_malformed(spoil: Callable[[bytes], bytes]) -> No
         rewrite_container(spoil(part(b"x")), lambda entry: entry)
 
 
-def elf(sections: list[tuple[bytes, bytes, int]]) -> bytes:
-    """A 64-bit ELF of these sections: name, bytes, flags."""
-    names = b"\0" + b"".join(name + b"\0" for name, _, _ in sections) + b".names\0"
-    body, table = b"", [bytes(64)]
-    for name, data, flags in [*sections, (b".names", names, 0)]:
-        at = 64 + len(body)
-        table.append(
-            struct.pack("<IIQQQQIIQQ", names.index(b"\0" + name) + 1, 1, flags, 0, at, len(data), 0, 0, 1, 0)
-        )
-        body += data
-    header = struct.pack(
-        "<16sHHIQQQIHHHHHH",
-        *(b"\x7fELF\x02\x01\x01", 2, 190, 1, 0, 0, 64 + len(body), 0, 64, 0, 0, 64),
-        *(len(table), len(table) - 1),
-    )
-    return header + body + b"".join(table)
-
-
 def test_a_kernel_loses_its_debug_text_in_place() -> None:
-    kernel = elf([(b".text.k", b"machine code", 6), (b".nv_debug_ptx_txt", b".version 9.0", 0)])
-    blanked = without_debug_text(kernel)
-    assert blanked == kernel.replace(b".version 9.0", bytes(12))
-    assert normal_form(f"triton_cache/{'A' * 52}/k.cubin", kernel) == blanked
-    assert normal_form(f"triton_cache/{'A' * 52}/k.json", kernel) == kernel
+    assert without_debug_text(KERNEL) == KERNEL_BLANKED
+    assert normal_form(f"triton_cache/{'A' * 52}/k.cubin", KERNEL) == KERNEL_BLANKED
+    assert normal_form(f"triton_cache/{'A' * 52}/k.json", KERNEL) == KERNEL
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from inductory_client.contract.descriptor import check_relative_path
 from inductory_client.contract.errors import Malformed
 from inductory_client.foreign import Files
+from inductory_client.integrations.cubin import CUBIN, without_debug_text
 
 GROUP = "__grp__"
 """How the name of the file begins that names a group's files. It holds absolute paths and never travels."""
@@ -34,7 +35,8 @@ def is_needed(filename: str) -> bool:
 
 
 def packed_group(filename: str, files: Mapping[str, bytes], installed: str) -> Files | None:
-    """Return a group as it travels, `filename` being its metadata and `installed` where Triton is.
+    """Return a group as it travels, `filename` being its metadata and `installed` where Triton is: without
+    texts, those within its machine code included.
 
     None where its code isn't what its key says, since a file of the user's took the place of a stage, or
     where the metadata isn't what Triton writes.
@@ -46,8 +48,12 @@ def packed_group(filename: str, files: Mapping[str, bytes], installed: str) -> F
         return None
     if not isinstance(told, dict) or told.get("ir_override") or _PLACE in metadata:
         return None
-    needed = {name: data for name, data in files.items() if is_needed(name)}
+    needed = {name: _slim(name, data) for name, data in files.items() if is_needed(name)}
     return needed | {filename: metadata.replace(_folder(installed), _PLACE)}
+
+
+def _slim(name: str, data: bytes) -> bytes:
+    return without_debug_text(data) if name.endswith(CUBIN) else data
 
 
 def unpacked_group(filename: str, files: Mapping[str, bytes], installed: str) -> Files:

@@ -8,7 +8,7 @@ Three things in a cache name the folder that it lies in, and are read when it is
     __grp__*.json           the files of a Triton kernel; see `triton_cache.py`
 
 On the way the first two name `/VLLM_CACHE_ROOT`, and a part has lost what nobody loads: its kernels in
-Triton's intermediate languages and in PTX, two thirds of its packed bytes.
+Triton's intermediate languages and in PTX, three quarters of its packed bytes.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import re
 
 from inductory_client.contract.errors import Malformed
 from inductory_client.contract.manifest import PARTS_LIST
+from inductory_client.integrations.cubin import CUBIN, without_debug_text
 
 from .container import rewrite_container
-from .cubin import without_debug_text
 from .parts_list import relocate_parts_list
 from .pickles import ChangeBytes, is_pickle, rewrite_pickle
 from .recorded_path import relative_path
@@ -33,7 +33,7 @@ _RECORDED = re.compile(rf"/[^\n]*/{CACHE_NAME}/(torch_aot_compile/[0-9a-f]{{64}}
 _RECORDED_HINT = re.compile(rf"/{CACHE_NAME}/torch_aot_compile/".encode())
 _UNLOADED = re.compile(rf"[\w.-]+\.(?:{'|'.join(INTERMEDIATE)})")
 
-_UNLOADED_HINT = re.compile(rf"\.(?:ttir|llir|ptx)\x94|{_RECORDED_HINT.pattern.decode()}".encode())
+_UNLOADED_HINT = re.compile(rf"\.(?:ttir|llir|ptx|cubin)\x94|{_RECORDED_HINT.pattern.decode()}".encode())
 """The end of such a name as a text of a pickle, which is kept in mind for a second use (0x94)."""
 
 
@@ -41,10 +41,12 @@ def normal_form(name: str, data: bytes) -> bytes:
     """Return the file called `name` as it travels. Raises Malformed where a parts list is none."""
     kernel = KernelFile.named(name)
     if kernel is not None:
-        return without_debug_text(data) if kernel.is_cubin else data
+        return without_debug_text(data) if kernel.file.endswith(CUBIN) else data
 
     def change(named: str, found: bytes) -> bytes:
-        return b"" if _UNLOADED.fullmatch(named) else found
+        if _UNLOADED.fullmatch(named):
+            return b""
+        return without_debug_text(found) if named.endswith(CUBIN) else found
 
     return _moved(name, data, NOWHERE, change, _UNLOADED_HINT)
 

@@ -48,10 +48,6 @@ class KernelFile:
     def stem(self) -> str:
         return self.file.rpartition(".")[0]
 
-    @property
-    def is_cubin(self) -> bool:
-        return self.file.endswith(".cubin")
-
 
 def may_travel(name: str) -> bool:
     """Whether the folder or file `name` of a Triton cache may be of use elsewhere."""

@@ -9,6 +9,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
+CUBIN = ".cubin"
+"""How the names of such files end."""
+
 _HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
 _SECTION = struct.Struct("<IIQQQQIIQQ")
 _DEBUG_TEXT = b".nv_debug_ptx_txt"
