@@ -74,7 +74,8 @@ def _counts() -> dict[str, Any]:
         "offered": dict(counts.offered),
         "reasons": counts.reasons,
         "bytes_moved": counts.bytes_moved,
-        "waited_s": counts.seconds,
+        "waited_s": counts.waited_s,
+        "waited_by": dict(counts.seconds),
         "engine": counts.by_engine(),
     }
 

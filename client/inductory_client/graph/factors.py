@@ -40,8 +40,13 @@ def current_target(devices: Iterable[torch.device | str]) -> Target:
     return Target(_factors(map(torch.device, devices)) | _configuration())
 
 
+def bare_target(devices: Iterable[torch.device]) -> Target:
+    """Return the target for keys that hold torch's configuration already. Raises Unsupported."""
+    return Target(_factors(devices))
+
+
 def process_target() -> Target:
-    """Return the target of whatever this process compiles, for keys that hold torch's configuration already.
+    """Return the bare target of whatever this process compiles.
 
     Who makes such keys doesn't say for which devices something is. So the CPU's factors are there, for code
     around kernels is made for it, and those of the GPU that is current, which torch's own keys name, too.
@@ -51,7 +56,7 @@ def process_target() -> Target:
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     if accelerator is not None:
         devices.append(torch.device(accelerator.type, torch.accelerator.current_device_index()))
-    return Target(_factors(devices))
+    return bare_target(devices)
 
 
 def _factors(devices: Iterable[torch.device]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -38,8 +38,8 @@ class Counts:
     """Entries that came from this node's cache or the store, by level."""
     missed: Counter[str] = field(default_factory=Counter)
     offered: Counter[str] = field(default_factory=Counter)
-    seconds: float = 0.0
-    """What the start waited for us, by the clock."""
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    """What the start waited for us, by the clock, by step."""
     reasons: list[str] = field(default_factory=list)
     """Why something wasn't served, each once."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -59,14 +59,18 @@ class Counts:
         with self._lock:
             self.offered[level] += 1
 
-    def took(self, began: float) -> None:
+    def took(self, kind: str, began: float) -> None:
         """Add the time since `began`, by `time.perf_counter`."""
-        self.waited(time.perf_counter() - began)
+        self.waited(kind, time.perf_counter() - began)
 
-    def waited(self, seconds: float) -> None:
+    def waited(self, kind: str, seconds: float) -> None:
         """Add a wait of the start for us."""
         with self._lock:
-            self.seconds += seconds
+            self.seconds[kind] += seconds
+
+    @property
+    def waited_s(self) -> float:
+        return sum(self.seconds.values())
 
     @contextmanager
     def ours(self, kind: str, failed: str, level: str = "", *, beside: bool = False) -> Iterator[None]:
@@ -84,7 +88,7 @@ class Counts:
                 self.missed_one(level, f"{failed}: {_told(error)}")
         finally:
             if not beside:
-                self.took(began)
+                self.took(kind, began)
 
     @property
     def bytes_moved(self) -> int:
@@ -110,7 +114,7 @@ class Counts:
         ]
         if self.offered:
             parts.append(f"publishing {_listed(self.offered)}")
-        parts.append(f"{self.bytes_moved / 1e6:.2f} MB moved; waited {self.seconds:.2f} s")
+        parts.append(f"{self.bytes_moved / 1e6:.2f} MB moved; waited {self.waited_s:.2f} s")
         return "; ".join(parts)
 
 

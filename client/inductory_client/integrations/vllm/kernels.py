@@ -45,7 +45,7 @@ class TritonLevel:
         with self._counts.ours("kernels", "the model runner's kernels aren't listed"):
             from inductory_client.integrations.triton_cache import used_keys, waited_s
 
-            self._counts.waited(waited_s())
+            self._counts.waited("triton", waited_s())
             while self._asking:
                 self._asking.pop().join()  # a fetch ends by its own deadline
             used = sorted(key for key in used_keys() if not _OF_INDUCTOR.match(key))

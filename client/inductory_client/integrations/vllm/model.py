@@ -26,7 +26,6 @@ from inductory_client.integrations.vllm_folder.normal_form import normal_form, p
 from inductory_client.integrations.vllm_folder.parts_list import parse_parts_list, relocate_parts_list
 from inductory_client.integrations.vllm_folder.tree import root_above
 from inductory_client.integrations.vllm_folder.writer import FolderWriter
-from inductory_client.trouble import log
 
 from .counts import Counts
 from .factors import kin_of, label_of, options_of, target_of
@@ -112,7 +111,8 @@ class ModelLevel:
             if start is not None and not disable_cache:
                 start.folders[prefix] = Path(cache_dir)
                 if start.restored is not None:
-                    _write_pieces(start.restored, prefix, Path(cache_dir), start.root)
+                    with self._counts.ours("restore", "the pieces of a model aren't restored"):
+                        _write_pieces(start.restored, prefix, Path(cache_dir), start.root)
             original(manager, cache_dir, disable_cache, prefix)
 
         return initialize_cache
@@ -238,19 +238,14 @@ def _read_pieces(prefix: str, folder: Path) -> Files:
 
 
 def _write_pieces(files: Files, prefix: str, folder: Path, root: str) -> None:
-    """Write the parts of one prefix into vLLM's folder, the parts list last. Raises nothing: what couldn't be
-    written is compiled.
-    """
+    """Write the parts of one prefix into vLLM's folder, the parts list last. Raises OSError and Malformed."""
     above = f"{_PIECES}/{prefix}/"
     mine = {name.removeprefix(above): data for name, data in files.items() if name.startswith(above)}
     listed = mine.pop(PARTS_LIST, None)
     if listed is None or (folder / PARTS_LIST).exists():
         return
-    try:
-        writer = FolderWriter(folder)
-        for name, data in mine.items():
-            writer.write(name, placed(_PIECE, data, root))
-        here = relocate_parts_list(listed, lambda recorded: str(folder / Path(recorded).name))
-        writer.write(PARTS_LIST, here)
-    except Exception as error:
-        log.warning("the pieces of a model aren't restored, and are compiled: %s", error)
+    writer = FolderWriter(folder)
+    for name, data in mine.items():
+        writer.write(name, placed(_PIECE, data, root))
+    here = relocate_parts_list(listed, lambda recorded: str(folder / Path(recorded).name))
+    writer.write(PARTS_LIST, here)

@@ -58,7 +58,7 @@ def register() -> None:
         if not settings.disabled and settings.vllm:
             _install(settings.vllm, shared_client(settings))
             if _counts is not None:
-                _counts.took(began)
+                _counts.took("register", began)
     except Exception as error:
         warn_once("vllm:plugin", "vLLM starts without the store: %s", error)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ import torch
 
 from inductory_client.client import Client
 from inductory_client.contract.shape import Shape
+from inductory_client.contract.target import Target
 from inductory_client.foreign import ForeignCache
-from inductory_client.graph.factors import current_target
+from inductory_client.graph.factors import bare_target
 from inductory_client.graph.torch_private import (
     deserialize_standalone,
     serialize_standalone,
@@ -43,6 +45,18 @@ class _Found(BaseException):
     """Ends a compile whose outcome is there. No Exception: torch mustn't take it for one of its own."""
 
 
+@dataclass
+class _Sought:
+    """A piece that torch is about to compile."""
+
+    torch_key: str
+    shape: Shape
+    cache: ForeignCache | None = None
+    """Where it lies, or is to; None where it can't be keyed."""
+    data: bytes | None = None
+    """What was found there."""
+
+
 class SubmoduleLevel:
     """Goes around vLLM's compiler of pieces."""
 
@@ -62,17 +76,19 @@ class SubmoduleLevel:
             compile_range: Any,
             key: str | None = None,
         ) -> tuple[Any, Any]:
-            cache = self._cache(graph, example_inputs) if self._cache_enabled(compiler_config) else None
-            if cache is None or getattr(adaptor, "save_format", "binary") != "binary":
+            if (
+                not self._cache_enabled(compiler_config)
+                or getattr(adaptor, "save_format", "binary") != "binary"
+            ):
                 return original(adaptor, graph, example_inputs, compiler_config, compile_range, key)
             shape: Shape = (int(compile_range.start), int(compile_range.end))
-            seen: list[str] = []
-            found: list[bytes] = []
+            sought: list[_Sought] = []
 
             def look(torch_key: str) -> None:
-                if not seen:
-                    seen.append(torch_key)
-                    if self._fetch(cache, torch_key, shape, found):
+                # Not before there is a key: of most pieces vLLM finds an equal one in memory by then.
+                if not sought:
+                    sought.append(self._seek(torch_key, shape, example_inputs))
+                    if sought[0].data is not None:
                         raise _Found
 
             began = time.perf_counter()
@@ -82,44 +98,36 @@ class SubmoduleLevel:
                         adaptor, graph, example_inputs, compiler_config, compile_range, key
                     )
             except _Found:
-                loaded = self._load(adaptor, found[0], key, graph, example_inputs, compile_range)
+                loaded = self._load(adaptor, sought[0], key, graph, example_inputs, compile_range)
                 if loaded is not None:
-                    cache.loaded(seen[0], shape)
                     return loaded
                 return original(adaptor, graph, example_inputs, compiler_config, compile_range, key)
-            if seen:
-                self._offer(cache, seen[0], shape, compiled, handle, time.perf_counter() - began)
+            for each in sought:
+                self._offer(each, compiled, handle, time.perf_counter() - began)
             return compiled, handle
 
         return compile_piece
 
-    def _cache(self, graph: Any, example_inputs: Sequence[Any]) -> ForeignCache | None:
-        """Return where pieces for this graph's devices lie; None where they can't be keyed."""
-        with self._counts.ours("piece", "a piece can't be keyed, and isn't shared", _LEVEL):
+    def _seek(self, torch_key: str, shape: Shape, example_inputs: Sequence[Any]) -> _Sought:
+        """Ask for a piece, by torch's key, which holds torch's configuration, and the devices it is for."""
+        sought = _Sought(torch_key, shape)
+        with self._counts.ours("fetch", "a piece isn't asked for", _LEVEL):
             devices = {each.device for each in example_inputs if isinstance(each, torch.Tensor)}
-            target = current_target({device for device in devices if device.type != "meta"})
+            target = bare_target(device for device in devices if device.type != "meta")
             indices = sorted(str(device.index) for device in devices if device.type == "cuda")
             if indices:
-                factors = target.factors | {"cuda.index": ",".join(indices)}
-                target = type(target)(factors)
+                target = Target(target.factors | {"cuda.index": ",".join(indices)})
             backend = _IN_MODEL if keeps_pieces_in_model() else _IN_FILE
-            return ForeignCache(client=self._client, scheme="vllm", backend=backend, target=target)
-        return None
-
-    def _fetch(self, cache: ForeignCache, torch_key: str, shape: Shape, found: list[bytes]) -> bool:
-        """Put a piece into `found`; whether there is one."""
-        with self._counts.ours("fetch", "a piece isn't fetched", _LEVEL):
-            files = cache.fetch([torch_key], shape=shape).get(torch_key, {})
-            if _PIECE in files:
-                found.append(files[_PIECE])
-            else:
+            sought.cache = ForeignCache(client=self._client, scheme="vllm", backend=backend, target=target)
+            sought.data = sought.cache.fetch([torch_key], shape=shape).get(torch_key, {}).get(_PIECE)
+            if sought.data is None:
                 self._counts.missed_one(_LEVEL)
-        return bool(found)
+        return sought
 
     def _load(
         self,
         adaptor: Any,
-        data: bytes,
+        sought: _Sought,
         key: str | None,
         graph: Any,
         example_inputs: Sequence[Any],
@@ -127,7 +135,9 @@ class SubmoduleLevel:
     ) -> tuple[Any, Any] | None:
         """Return a verified piece as vLLM's compiler would; None where it can't be loaded."""
         with self._counts.ours("load", "a piece of the store can't be loaded, and is compiled", _LEVEL):
-            data = placed(_PIECE, data, str(root_above(Path(adaptor.cache_dir))))
+            assert sought.cache is not None
+            assert sought.data is not None
+            data = placed(_PIECE, sought.data, str(root_above(Path(adaptor.cache_dir))))
             if keeps_pieces_in_model():
                 loaded: tuple[Any, Any] = deserialize_standalone(data), None
             else:
@@ -135,15 +145,16 @@ class SubmoduleLevel:
                 FolderWriter(Path(adaptor.cache_dir)).write(key, data)
                 handle = (key, os.path.join(adaptor.cache_dir, key))
                 loaded = adaptor.load(handle, graph, example_inputs, 0, compile_range), handle
+            sought.cache.loaded(sought.torch_key, sought.shape)
             self._counts.served_one(_LEVEL)
             return loaded
         return None
 
-    def _offer(
-        self, cache: ForeignCache, torch_key: str, shape: Shape, compiled: Any, handle: Any, seconds: float
-    ) -> None:
+    def _offer(self, sought: _Sought, compiled: Any, handle: Any, seconds: float) -> None:
+        if sought.cache is None:
+            return
         with self._counts.ours("publish", "a compiled piece isn't published"):
             data = serialize_standalone(compiled) if handle is None else Path(handle[1]).read_bytes()
             files = {_PIECE: normal_form(_PIECE, data)}
-            if cache.offer(torch_key, files, shape=shape, compile_seconds=seconds):
+            if sought.cache.offer(sought.torch_key, files, shape=sought.shape, compile_seconds=seconds):
                 self._counts.offered_one(_LEVEL)
