@@ -164,7 +164,8 @@ class Bench:
             log.write(f"=== {form} {name} {number}\n{said}\n")
         if done.returncode:
             raise RuntimeError(f"{form} {name}: vLLM ended with {done.returncode}:\n{said[-6000:]}")
-        found: dict[str, Any] = json.loads(done.stdout[done.stdout.rindex("\n{") :])
+        # Workers of other ranks print their last words after it.
+        found: dict[str, Any] = json.JSONDecoder().raw_decode(done.stdout, done.stdout.rindex("\n{") + 1)[0]
         took = _INIT_ENGINE.search(said)
         run = {
             "form": form,
