@@ -8,7 +8,7 @@ else is.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -123,6 +123,32 @@ class ForeignCache:
         """
         draft = self.draft(key, files, kin=kin, shape=shape, options=options, compile_seconds=compile_seconds)
         return self.client.publisher.submit(Publication(artifacts=(draft,)))
+
+    def offer_later(
+        self,
+        key: str,
+        files: Callable[[], Mapping[str, bytes]],
+        bytes_held: int,
+        *,
+        kin: str | None = None,
+        shape: Shape = None,
+        options: Mapping[str, str] | None = None,
+        compile_seconds: float | None = None,
+    ) -> bool:
+        """`offer` an entry whose files take long to bring into the form that they travel in: the background
+        does that, too. `bytes_held` is what `files` keeps in memory until then.
+        """
+
+        def make() -> Publication:
+            return Publication(
+                artifacts=(
+                    self.draft(
+                        key, files(), kin=kin, shape=shape, options=options, compile_seconds=compile_seconds
+                    ),
+                )
+            )
+
+        return self.client.publisher.submit_later(make, bytes_held)
 
     def graph_digest(self, kin: str | None) -> str | None:
         """Return what kin carry where our own artifacts have the digest of their graph.

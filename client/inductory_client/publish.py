@@ -31,6 +31,8 @@ BYTES_PER_S_MIN = 1 << 20
 TRIES_MAX = 3
 TRY_AGAIN_S = 1.0
 
+Made = Callable[[], Publication]
+"""Makes a publication, on the background thread."""
 Progress = Callable[[int, int], None]
 """Called with (steps done, steps in all); a step is a blob or a name."""
 
@@ -91,7 +93,7 @@ class Publisher:
         self._leases = leases
         self.after_fork()
         begin_anew_in_children(self)
-        self._background: Background[Publication] = Background(
+        self._background: Background[Made] = Background(
             "publish",
             self._publish_all,
             items_max=QUEUE_MAX,
@@ -111,10 +113,16 @@ class Publisher:
         """Publish in the background; False where the queue is full, which is warned about once. Never
         raises.
         """
-        if self._background.add(publication, publication.bytes_held):
+        if self.submit_later(lambda: publication, publication.bytes_held):
             return True
         self._end_leases(publication)
         return False
+
+    def submit_later(self, make: Made, bytes_held: int) -> bool:
+        """`submit` for what takes long to make: that is done in the background, too, and what it raises is
+        warned about. `bytes_held` is what `make` keeps in memory. What it makes has no leases.
+        """
+        return self._background.add(make, bytes_held)
 
     def drain(self, seconds: float) -> bool:
         """Wait for the background at most so long; whether everything is published or given up."""
@@ -174,9 +182,15 @@ class Publisher:
         # Read back as any reader will, so that what breaks the contract fails here and not there.
         return decode(encode(artifact), Artifact)
 
-    def _publish_all(self, publications: list[Publication]) -> None:
+    def _publish_all(self, made: list[Made]) -> None:
         import_in_thread(IMPORTED_BY_THREADS)
-        for publication in publications:
+        for make in made:
+            try:
+                publication = make()
+            except Exception as error:
+                told = str(error) if isinstance(error, InductoryError | OSError) else repr(error)
+                warn_once("publish:make", "something compiled isn't published: %s", told)
+                continue
             try:
                 self._publish_patiently(publication)
             finally:

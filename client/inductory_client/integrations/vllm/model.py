@@ -193,13 +193,19 @@ class ModelLevel:
 
     def _offer(self, start: ModelStart, path: Path) -> None:
         with self._counts.ours("publish", "a compiled model isn't published"):
-            pieces = [normal_form(_PIECE, piece) for piece in start.pieces]
-            files = named(_MODEL, cut(normal_form(_MODEL, path.read_bytes()), pieces))
-            for prefix, folder in start.folders.items():
-                files |= _read_pieces(prefix, folder)
-            if start.cache.offer(
+            inside, folders = tuple(start.pieces), dict(start.folders)
+
+            def files() -> Files:
+                pieces = [normal_form(_PIECE, piece) for piece in inside]
+                found = named(_MODEL, cut(normal_form(_MODEL, path.read_bytes()), pieces))
+                for prefix, folder in folders.items():
+                    found |= _read_pieces(prefix, folder)
+                return found
+
+            if start.cache.offer_later(
                 start.key,
                 files,
+                sum(map(len, inside)),
                 kin=start.kin,
                 options=start.options,
                 compile_seconds=start.compile_seconds,

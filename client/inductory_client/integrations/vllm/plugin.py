@@ -82,6 +82,7 @@ def _install(levels: tuple[VllmLevel, ...], client: Client) -> None:
         after_import(places.READ_MODELINFO.module, _once_known("modelinfo", places.READ_MODELINFO, install))
     if kernels is not None:
         after_import("triton", _install_triton)
+    after_import(places.WARMED_UP.module, lambda module: _begin(counts))
     after_import(places.MODEL_MADE.module, lambda module: _go_around_made(counts))
     after_import(places.WARMED_UP.module, lambda module: _go_around_warmed_up(counts, kernels))
 
@@ -154,15 +155,20 @@ def _install_triton(_: ModuleType) -> None:
     install()
 
 
+def _begin(counts: Counts) -> None:
+    """In a process that will hold a model: torch's files are hashed by a thread while that is made."""
+    with counts.ours("begin", "the start isn't prepared for"):
+        from inductory_client.graph import factors
+
+        factors.begin()
+
+
 def _go_around_made(counts: Counts) -> None:
     from . import places
 
     def around(original: Callable[..., None]) -> Callable[..., None]:
         def init(wrapper: Any, *args: Any, **kwargs: Any) -> None:
             with counts.ours("begin", "the start isn't prepared for"):
-                from inductory_client.graph import factors
-
-                factors.begin()  # torch's files are hashed by a thread while weights are loaded
                 counts.begin()
             original(wrapper, *args, **kwargs)
 

@@ -155,6 +155,11 @@ class SubmoduleLevel:
             return
         with self._counts.ours("publish", "a compiled piece isn't published"):
             data = serialize_standalone(compiled) if handle is None else Path(handle[1]).read_bytes()
-            files = {_PIECE: normal_form(_PIECE, data)}
-            if sought.cache.offer(sought.torch_key, files, shape=sought.shape, compile_seconds=seconds):
+            if sought.cache.offer_later(
+                sought.torch_key,
+                lambda: {_PIECE: normal_form(_PIECE, data)},
+                len(data),
+                shape=sought.shape,
+                compile_seconds=seconds,
+            ):
                 self._counts.offered_one(_LEVEL)
