@@ -4,9 +4,10 @@
     python benchmarks/vllm_start.py --summarise RUNS.jsonl ...
 
 For a machine with vLLM and a GPU. Every start is a fresh process. A round starts vLLM without Inductory with
-all caches empty (cold), again on the same node (warm), with that cache brought back by hand and
-TRITON_CACHE_DIR set to it (restored), then with Inductory and all empty twice: the node that compiles and
-publishes (first), and another (fresh), the store on the same machine over HTTP with verification on.
+all caches empty (cold) and again on the same node (warm), then with Inductory and all empty, as the node that
+compiles and publishes (first); then by turns with the cold start's cache brought back by hand and
+TRITON_CACHE_DIR set to it (restored), and with Inductory and all empty (fresh), the store on the same machine
+over HTTP with verification on.
 `--faults` starts it with nothing but stores that refuse, hang or lie. Each start is one line of
 `build/bench/vllm_start.jsonl` as soon as it ended.
 """
@@ -58,7 +59,6 @@ MEASURED = {
 FORMS = {"pieces": "0", "mega": "1"}
 ROWS = ("cold", "warm", "restored", "first", "fresh")
 FAULTS = ("refuses", "hangs", "lies")
-OURS = ("first", "fresh")
 _FOREIGN = ("INDUCTORY_", "TORCHINDUCTOR_", "TRITON_")
 _INIT_ENGINE = re.compile(r"init engine \(.*?took ([0-9.]+) s")
 _LINE = re.compile(r"Inductory: (served .*)")
@@ -69,6 +69,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--forms", default="pieces,mega")
     parser.add_argument("--rows", default=",".join(ROWS))
+    parser.add_argument("--repeats", type=int, default=1, help="of the restored and fresh starts of a round")
     parser.add_argument("--faults", action="store_true", help="starts without a usable store, and no rounds")
     parser.add_argument("--tensor-parallel", type=int, default=1)
     parser.add_argument("--summarise", nargs="+", type=Path, metavar="RUNS")
@@ -81,7 +82,7 @@ def main() -> None:
     OUT.mkdir(parents=True, exist_ok=True)
     record = OUT / "vllm_start.jsonl"
     with tempfile.TemporaryDirectory(prefix="inductory-bench-") as name:
-        bench = Bench(Path(name), chosen.tensor_parallel, record)
+        bench = Bench(Path(name), chosen.tensor_parallel, chosen.repeats, record)
         for form in chosen.forms.split(","):
             if chosen.faults:
                 bench.faults(form)
@@ -95,8 +96,9 @@ def main() -> None:
 class Bench:
     """A node whose caches lie in `home`, always at the same path, as on all nodes of a fleet."""
 
-    def __init__(self, folder: Path, tensor_parallel: int, record: Path) -> None:
+    def __init__(self, folder: Path, tensor_parallel: int, repeats: int, record: Path) -> None:
         self._folder = folder
+        self._repeats = repeats
         self._home, self._kept = folder / "home", folder / "kept"
         self._tensor_parallel = tensor_parallel
         self._record = record
@@ -121,17 +123,22 @@ class Bench:
         if "restored" in rows:
             shutil.rmtree(self._kept, ignore_errors=True)
             shutil.copytree(self._home / ".cache" / "vllm", self._kept, symlinks=True)
-            self._wipe()
-            shutil.copytree(self._kept, self._home / ".cache" / "vllm", symlinks=True)
-            (triton,) = (self._home / ".cache" / "vllm").glob("**/inductor_cache/triton/0")
-            self._start(form, "restored", number, TRITON_CACHE_DIR=str(triton))
-        if set(OURS) & set(rows):
-            place = self._folder / f"store-{form}-{number}"
-            with _servers.store(place) as url:
-                keys = {"INDUCTORY_URL": url, "INDUCTORY_CONFIG_DIR": str(place / "keys")}
-                for name in OURS:
+        place = self._folder / f"store-{form}-{number}"
+        with _servers.store(place) as url:
+            keys = {"INDUCTORY_URL": url, "INDUCTORY_CONFIG_DIR": str(place / "keys")}
+            if "first" in rows:
+                self._wipe()
+                self._start(form, "first", number, **keys)
+            # The two that are near to each other take turns, several times.
+            for _ in range(self._repeats):
+                if "restored" in rows:
                     self._wipe()
-                    self._start(form, name, number, **keys)
+                    shutil.copytree(self._kept, self._home / ".cache" / "vllm", symlinks=True)
+                    (triton,) = (self._home / ".cache" / "vllm").glob("**/inductor_cache/triton/0")
+                    self._start(form, "restored", number, TRITON_CACHE_DIR=str(triton))
+                if "fresh" in rows:
+                    self._wipe()
+                    self._start(form, "fresh", number, **keys)
 
     def faults(self, form: str) -> None:
         for number, kind in enumerate(FAULTS, 1):

@@ -101,7 +101,8 @@ class InductoryCacheManager(FileCacheManager):  # type: ignore[misc]
             )
             return None
         try:
-            return sharing.group_key(self.key, filename, surroundings_of(source))
+            with sharing.waiting():
+                return sharing.group_key(self.key, filename, surroundings_of(source))
         except Exception as error:
             log.info("the kernel %s isn't shared: %s", filename, error)
             return None
@@ -121,16 +122,21 @@ class InductoryCacheManager(FileCacheManager):  # type: ignore[misc]
         if files is None:
             return {}
         try:
-            if is_native(filename):
-                files = unpacked_native(filename, files)
-                return {name: self._write(data, name) for name, data in files.items()}
-            files = unpacked_group(filename, files, INSTALLED)
-            paths = {name: self._write(data, name) for name, data in files.items()}
-            super().put_group(filename, paths)
-            return paths
+            with sharing.waiting():
+                return self._unpacked(files, filename)
         except (InductoryError, OSError) as error:
             warn_once("triton:write", "a kernel of Triton's is compiled here after all: %s", error)
             return {}
+
+    def _unpacked(self, files: Files, filename: str) -> dict[str, str]:
+        """Write an entry as it came, and return its files' paths. Raises InductoryError and OSError."""
+        if is_native(filename):
+            files = unpacked_native(filename, files)
+            return {name: self._write(data, name) for name, data in files.items()}
+        files = unpacked_group(filename, files, INSTALLED)
+        paths = {name: self._write(data, name) for name, data in files.items()}
+        super().put_group(filename, paths)
+        return paths
 
     def _write(self, data: Any, filename: str, binary: bool = True) -> str:
         """Write a file, whole or not at all, and return its path. Raises what the stock manager raises."""

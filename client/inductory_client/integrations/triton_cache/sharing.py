@@ -68,7 +68,7 @@ def native_key(triton_key: str, filename: str) -> str:
 
 def fetch(key: str) -> Files | None:
     """Return an entry's files as they travel, verified; None where there is no such entry."""
-    with _waiting():
+    with waiting():
         with _LOCK:
             arrived = _ARRIVED.pop(key, None)
         return _fetch([key]).get(key) if arrived is None else arrived
@@ -81,7 +81,8 @@ def waited_s() -> float:
 
 
 @contextmanager
-def _waiting() -> Iterator[None]:
+def waiting() -> Iterator[None]:
+    """Count the time inside."""
     global _waited_s
     began = time.perf_counter()
     try:
@@ -93,7 +94,7 @@ def _waiting() -> Iterator[None]:
 
 def offer(key: str, files: Mapping[str, bytes], compile_seconds: float) -> None:
     """Keep an entry here and send it to the store, in the background."""
-    with _waiting():
+    with waiting():
         try:
             cache = _cache(is_group=_GROUP_KEY.fullmatch(key) is not None)
             if cache is not None:
