@@ -1,6 +1,6 @@
 """What vLLM's start costs on a fresh node, with kernels from the store and without.
 
-    python benchmarks/vllm_start.py [--rounds 2] [--forms pieces,mega]  -->  build/bench/vllm_start.json
+    python benchmarks/vllm_start.py [--rounds 2] [--repeats 2]  -->  build/bench/vllm_start.json
     python benchmarks/vllm_start.py --summarise RUNS.jsonl ...
 
 For a machine with vLLM and a GPU. Every start is a fresh process. A round starts vLLM without Inductory with

@@ -121,8 +121,16 @@ class ForeignCache:
         """Sign an entry, keep it here and send it to the store, all in the background; False where the queue
         is full. Never raises.
         """
-        draft = self.draft(key, files, kin=kin, shape=shape, options=options, compile_seconds=compile_seconds)
-        return self.client.publisher.submit(Publication(artifacts=(draft,)))
+        held = sum(map(len, files.values()))
+        return self.offer_later(
+            key,
+            lambda: files,
+            held,
+            kin=kin,
+            shape=shape,
+            options=options,
+            compile_seconds=compile_seconds,
+        )
 
     def offer_later(
         self,
@@ -140,13 +148,10 @@ class ForeignCache:
         """
 
         def make() -> Publication:
-            return Publication(
-                artifacts=(
-                    self.draft(
-                        key, files(), kin=kin, shape=shape, options=options, compile_seconds=compile_seconds
-                    ),
-                )
+            draft = self.draft(
+                key, files(), kin=kin, shape=shape, options=options, compile_seconds=compile_seconds
             )
+            return Publication(artifacts=(draft,))
 
         return self.client.publisher.submit_later(make, bytes_held)
 

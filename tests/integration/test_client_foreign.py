@@ -36,6 +36,25 @@ def test_an_entry_comes_back_whole_on_another_node(tmp_path: Path, store_url: st
         assert cache(node).fetch([]) == {}
 
 
+def test_files_that_cannot_be_made_cost_their_entry_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    forget_warnings()
+
+    def gone() -> dict[str, bytes]:
+        raise FileNotFoundError("somebody removed the folder")
+
+    with client(tmp_path / "builder") as builder:
+        entries = cache(builder)
+        assert entries.offer_later("first", gone, 0)
+        assert entries.offer_later("second", lambda: {"file": b"made later"}, 0)
+        assert builder.publisher.drain(30)
+        assert entries.fetch(["first", "second"]) == {"second": {"file": b"made later"}}
+    assert [
+        record.getMessage() for record in caplog.records if "somebody removed" in record.getMessage()
+    ] == ["something compiled isn't published: somebody removed the folder"]
+
+
 def test_a_miss_names_the_nearest_entry_of_the_same_kin(
     tmp_path: Path, store_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
