@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import time
+from importlib.metadata import version
 from typing import Any
 
 TOKENS = 16
@@ -53,6 +54,7 @@ def main() -> None:
         "tokens": [list(answer.outputs[0].token_ids) for answer in answers],
         "counters": {name: value for name, value in vars(compilation_counter).items() if value},
         "gpu": torch.cuda.get_device_name(),
+        "engine": ", ".join(f"{name} {version(name)}" for name in ("vllm", "torch", "triton")),
         "inductory": _counts(),
     }
     sys.stdout.flush()

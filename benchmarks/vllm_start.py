@@ -253,7 +253,8 @@ def _figures(runs: list[dict[str, Any]]) -> tuple[dict[str, Any], dict[str, Goal
         figures["fault_waited_s"] = round(max(run["inductory"]["waited_s"] for run in faults), 3)
     tokens = {(run["tensor_parallel"], json.dumps(run["tokens"])) for run in runs}
     figures["tokens_equal"] = len(tokens) == len({degree for degree, _ in tokens})
-    figures["gpu"] = ", ".join(sorted({run["gpu"] for run in runs}))
+    for told in ("gpu", "engine"):
+        figures[told] = "; ".join(sorted({run[told] for run in runs if told in run}))
     return figures, {name: goal for name, goal in GOALS.items() if name in figures}
 
 

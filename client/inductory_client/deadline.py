@@ -66,6 +66,12 @@ class StoreBudget:
         with self._lock:
             return self._remaining()
 
+    def spend(self, seconds: float) -> None:
+        """Draw what the start has lost to us before it could ask the store."""
+        with self._lock:
+            self._spent = self.seconds - self._remaining() + seconds
+            self._since = self._clock()
+
     @contextmanager
     def waiting(self) -> Iterator[Deadline]:
         """Draw the time spent inside, and yield the deadline for it.

@@ -60,6 +60,19 @@ def test_a_long_wait_is_no_gap() -> None:
     assert budget.remaining() == 0
 
 
+def test_what_is_lost_without_a_wait_counts_too() -> None:
+    clock = FakeClock()
+    budget = StoreBudget(2.0, clock)
+    budget.spend(0.5)
+    clock.pass_by(5)
+    assert budget.remaining() == 1.5
+    with budget.waiting():
+        clock.pass_by(0.5)
+        budget.spend(0.25)
+        clock.pass_by(0.5)
+    assert budget.remaining() == 0.25
+
+
 def test_waits_that_overlap_count_once() -> None:
     clock = FakeClock()
     budget = StoreBudget(2.0, clock)

@@ -56,14 +56,15 @@ def register() -> None:
 
         settings = Settings.load()
         if not settings.disabled and settings.vllm:
-            _install(settings.vllm, shared_client(settings))
-            if _counts is not None:
-                _counts.took("register", began)
+            client = shared_client(settings)
+            counts = _install(settings.vllm, client)
+            counts.took("register", began)
+            client.budget.spend(counts.waited_s)
     except Exception as error:
         warn_once("vllm:plugin", "vLLM starts without the store: %s", error)
 
 
-def _install(levels: tuple[VllmLevel, ...], client: Client) -> None:
+def _install(levels: tuple[VllmLevel, ...], client: Client) -> Counts:
     global _counts
     from . import places
     from .counts import Counts
@@ -85,6 +86,7 @@ def _install(levels: tuple[VllmLevel, ...], client: Client) -> None:
     after_import(places.WARMED_UP.module, lambda module: _begin(counts))
     after_import(places.MODEL_MADE.module, lambda module: _go_around_made(counts))
     after_import(places.WARMED_UP.module, lambda module: _go_around_warmed_up(counts, kernels))
+    return counts
 
 
 def _once_known(level: VllmLevel, first: Place, install: Callable[[], None]) -> Callable[[ModuleType], None]:
