@@ -52,6 +52,11 @@ class CircuitBreaker:
         with self._lock:
             return self._state()
 
+    def open(self) -> None:
+        """Leave the store alone from now on, as after failures in a row."""
+        with self._lock:
+            self._failures, self._opened_at = self._failures_max, self._clock()
+
     @contextmanager
     def call(self) -> Iterator[None]:
         """Let one call through and judge it by how it leaves.

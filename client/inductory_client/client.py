@@ -91,10 +91,12 @@ class Client:
         *,
         describe: Describe | None = None,
         model: str = "",
+        share: float = 1.0,
     ) -> Fetched:
         """Return the pieces that this node or the store has, verified. Never raises; see `Fetched`.
 
-        What is waited for the store is drawn from the start's budget. Hits, misses and refusals are recorded.
+        What is waited for the store is drawn from the start's budget, of which a small question may take a
+        `share` alone. Hits, misses and refusals are recorded.
         What wasn't got is also noted here, with what `describe` says of its key and under the settings'
         model, or else `model`, for `inductory explain`.
         """
@@ -108,6 +110,7 @@ class Client:
             store=self.store,
             budget=self.budget,
             arriving=lambda: any([each.wait(self.budget) for each in prefetches]),
+            share=share,
         )
         self._record_fetched(fetched)
         if any(each.key not in fetched.pieces for each in wanted):

@@ -73,8 +73,8 @@ class StoreBudget:
             self._since = self._clock()
 
     @contextmanager
-    def waiting(self) -> Iterator[Deadline]:
-        """Draw the time spent inside, and yield the deadline for it.
+    def waiting(self, share: float = 1.0) -> Iterator[Deadline]:
+        """Draw the time spent inside, and yield the deadline for it: when `share` of what is left is over.
 
         Raises DeadlineExceeded, without waiting, where the budget is spent.
         """
@@ -87,7 +87,7 @@ class StoreBudget:
                 self._since = self._clock()
             self._waiting += 1
         try:
-            yield Deadline(left, self._clock)
+            yield Deadline(left * share, self._clock)
         finally:
             with self._lock:
                 self._waiting -= 1

@@ -17,6 +17,7 @@ from .contract.descriptor import Descriptor
 from .contract.digest import digest_of
 from .contract.errors import (
     BadSignature,
+    DeadlineExceeded,
     DigestMismatch,
     InductoryError,
     KeyMismatch,
@@ -67,6 +68,7 @@ def fetch(
     store: HttpStore | None,
     budget: StoreBudget,
     arriving: Callable[[], bool] = lambda: False,
+    share: float = 1.0,
     clock: Clock = time.perf_counter,
 ) -> Fetched:
     """Return the pieces that could be had and verified. Never raises: whoever asked can always compile.
@@ -75,6 +77,9 @@ def fetch(
 
     This is the one place where a fault of store, network, disk or artifact turns into pieces that aren't
     there.
+
+    `share` is the part of what is left of the budget that the store may take. One that needs more for a small
+    question would need more for large ones, too: it isn't asked again for a while.
     """
     began = clock()
     fetching = _Fetching(wanted, target, cas, clock)
@@ -84,8 +89,13 @@ def fetch(
         if fetching.open and arriving():
             fetching.from_cas(keyring())
         if fetching.open and store is not None:
-            with budget.waiting() as deadline:
-                fetching.from_store(store, deadline)
+            with budget.waiting(share) as deadline:
+                try:
+                    fetching.from_store(store, deadline)
+                except DeadlineExceeded:
+                    if share < 1:
+                        store.breaker.open()
+                    raise
         elif fetching.open:
             fetching.misses = [Miss(key=key) for key in fetching.open if key not in fetching.refused]
     except InductoryError as fault:

@@ -53,11 +53,14 @@ class ForeignCache:
             target_fingerprint=self.target.fingerprint,
         )
 
-    def fetch(self, keys: Iterable[str], kin: str | None = None, shape: Shape = None) -> dict[str, Files]:
+    def fetch(
+        self, keys: Iterable[str], kin: str | None = None, shape: Shape = None, share: float = 1.0
+    ) -> dict[str, Files]:
         """Return the entries under `keys` that this node or the store has, verified, in one round trip.
 
         `kin` is a digest that entries of the same thing for other targets share: a miss is explained by it.
-        Never raises; what isn't there can be compiled.
+        `share` is the part of the start's budget that a small question may take. Never raises; what isn't
+        there can be compiled.
         """
         by_artifact = {self.artifact_key(key, shape): key for key in keys}
         graph_digest = self.graph_digest(kin)
@@ -68,7 +71,8 @@ class ForeignCache:
         def describe(artifact: str) -> KeyParts:
             return self.parts(by_artifact[artifact], shape)
 
-        return _by_key(self.client.fetch(wanted, self.target, describe=describe), by_artifact)
+        fetched = self.client.fetch(wanted, self.target, describe=describe, share=share)
+        return _by_key(fetched, by_artifact)
 
     def parts(self, key: str, shape: Shape = None) -> KeyParts:
         """Return what a miss of `key` is noted by."""

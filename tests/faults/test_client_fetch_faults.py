@@ -249,6 +249,16 @@ def test_a_start_goes_on_without_a_store_that_fails(
     assert len(texts) == len(set(texts)) <= 3, "each kind of trouble is said once"
 
 
+def test_a_small_question_finds_out_a_store_that_hangs(node: MakeClient) -> None:
+    with Misbehaving(silent) as server:
+        there = node(server.url, store_deadline_s=2.0)
+        small = there.fetch(wanted(draft("a")), TARGET, share=0.1)
+        assert isinstance(small.error, DeadlineExceeded)
+        assert there.budget.remaining() > 1, "most of what may be waited is left, and nothing more is"
+        assert isinstance(there.fetch(wanted(draft("b")), TARGET).error, BreakerOpen)
+        assert len(server.asked) <= 1
+
+
 def test_a_refused_connection_is_no_trouble_of_the_start(node: MakeClient) -> None:
     with refused() as url:
         fetched = node(url).fetch(wanted(draft("a")), TARGET)

@@ -131,3 +131,14 @@ def test_damaged_bytes_say_nothing_about_the_store(error: type[InductoryError]) 
         with pytest.raises(raised), breaker.call():
             raise raised
     assert breaker.state == "open", "the damage in between wasn't an answer"
+
+
+def test_it_can_be_opened_by_who_knows_better() -> None:
+    clock = FakeClock()
+    breaker = CircuitBreaker(3, 15.0, clock)
+    breaker.open()
+    assert breaker.state == "open"
+    with pytest.raises(BreakerOpen), breaker.call():
+        pytest.fail("the store is left alone")
+    clock.pass_by(15.0)
+    assert breaker.state == "half-open"
