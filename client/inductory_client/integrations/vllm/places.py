@@ -163,6 +163,7 @@ def _definition(tree: ast.AST, path: list[str]) -> ast.FunctionDef | None:
 
 
 def _parameters(node: ast.FunctionDef) -> tuple[str, ...]:
-    arguments = node.args
-    named = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
-    return tuple(each.arg for each in named)
+    """Return the names in the order of `inspect.signature`."""
+    found = node.args
+    named = [*found.posonlyargs, *found.args, found.vararg, *found.kwonlyargs, found.kwarg]
+    return tuple(each.arg for each in named if each is not None)
