@@ -15,9 +15,11 @@ import re
 import sys
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "client"))
 
@@ -27,6 +29,8 @@ from inductory_client.settings import VLLM_LEVELS
 BEGIN, END = "<!-- compatibility: begin -->", "<!-- compatibility: end -->"
 RUN = {"0.26.0": "on a GPU", "0.32.0": "on a CPU, in CI"}
 """Versions that the plugin was really run with."""
+UNREADABLE = (OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile)
+"""What archives raise that are none, or were cut off."""
 
 _REQUIRED_TORCH = re.compile(r"^torch\s*==\s*([0-9.]+)", re.MULTILINE)
 _METADATA_TORCH = re.compile(r"^Requires-Dist: torch\s*==\s*([0-9.]+)", re.MULTILINE)
@@ -52,7 +56,13 @@ def main() -> None:
     parser.add_argument("archives", nargs="+", type=Path)
     parser.add_argument("--write", type=Path, metavar="FILE")
     chosen = parser.parse_args()
-    rows = sorted(map(read, chosen.archives), key=lambda row: _numbers(row.version), reverse=True)
+    rows = []
+    for path in chosen.archives:
+        try:
+            rows.append(read(path))
+        except (*UNREADABLE, ValueError, SyntaxError) as error:
+            _give_up(f"{path}: {error}")
+    rows.sort(key=lambda row: _numbers(row.version), reverse=True)
     for row in rows:
         for level, differing in row.differing.items():
             for each in differing:
@@ -60,10 +70,13 @@ def main() -> None:
     if chosen.write is None:
         print(table(rows))
     else:
-        before, _, rest = chosen.write.read_text().partition(BEGIN)
+        try:
+            before, _, rest = chosen.write.read_text().partition(BEGIN)
+        except OSError as error:
+            _give_up(str(error))
         _, found, after = rest.partition(END)
         if not found:
-            parser.error(f"{chosen.write} has no {BEGIN} and {END} to write between")
+            _give_up(f"{chosen.write} has no {BEGIN} and {END} to write between")
         chosen.write.write_text(f"{before}{BEGIN}\n{table(rows)}\n{END}{after}")
 
 
@@ -74,18 +87,22 @@ def table(rows: list[Row]) -> str:
 
 
 def read(path: Path) -> Row:
-    """Return what one version's sources say. Raises OSError, and ValueError where there is no vLLM in it."""
+    """Return what one version's sources say.
+
+    Raises OSError and what archives and sources raise that can't be read, and ValueError where there is no
+    vLLM in it.
+    """
     if path.is_dir():
         info = next(path.glob("vllm-*.dist-info"), None)
         if info is None:
-            raise ValueError(f"no vLLM is installed in {path}")
+            raise ValueError("no vLLM is installed in it")
         return _row(lambda name: _bytes(path / name), _bytes(info / "METADATA") or b"")
     if path.suffix == ".whl":
         with zipfile.ZipFile(path) as wheel:
             names = set(wheel.namelist())
             metadata = next((name for name in names if name.endswith(".dist-info/METADATA")), None)
             if metadata is None:
-                raise ValueError(f"{path} is no wheel")
+                raise ValueError("it is no wheel")
             return _row(lambda name: wheel.read(name) if name in names else None, wheel.read(metadata))
     with tarfile.open(path) as archive:
         files = {member.name.partition("/")[2]: member for member in archive.getmembers() if member.isfile()}
@@ -108,6 +125,12 @@ def _row(source: Source, metadata: bytes, requirements: bytes = b"") -> Row:
         torch[1] if torch else "?",
         {level: moved_in_source(PLACES[level], source) for level in VLLM_LEVELS},
     )
+
+
+def _give_up(reason: str) -> NoReturn:
+    first_line = reason.partition("\n")[0]  # tarfile tells of every format that it tried
+    print(f"{Path(__file__).name}: {first_line}", file=sys.stderr)
+    sys.exit(2)
 
 
 def _bytes(path: Path) -> bytes | None:
