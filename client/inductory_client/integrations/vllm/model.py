@@ -56,6 +56,8 @@ class ModelStart:
     """What came from the store, while vLLM loads it."""
     folders: dict[str, Path] = field(default_factory=dict)
     """Where the parts of this model lie that vLLM compiled into files, by prefix."""
+    lists: list[Path] = field(default_factory=list)
+    """The parts lists that were restored."""
     pieces: list[bytes] = field(default_factory=list)
     """The pieces inside of the AOT file that was written last."""
     compile_seconds: float | None = None
@@ -96,6 +98,8 @@ class ModelLevel:
                     start.cache.loaded(start.key)
                     return loaded
                 self._counts.missed_one(_MODEL, "vLLM couldn't load what the store had")
+                with self._counts.ours("restore", "a model that can't be loaded isn't taken back"):
+                    _take_back(start)
             self._publish_when_saved(model, start, path)
             return original(model, aot_compilation_path) if not path.exists() else None
 
@@ -112,7 +116,8 @@ class ModelLevel:
                 start.folders[prefix] = Path(cache_dir)
                 if start.restored is not None:
                     with self._counts.ours("restore", "the pieces of a model aren't restored"):
-                        _write_pieces(start.restored, prefix, Path(cache_dir), start.root)
+                        written = _write_pieces(start.restored, prefix, Path(cache_dir), start.root)
+                        start.lists += written
             original(manager, cache_dir, disable_cache, prefix)
 
         return initialize_cache
@@ -165,6 +170,9 @@ class ModelLevel:
             data = joined(_MODEL, files)
             if data is None:
                 self._counts.missed_one(_MODEL, "the entry has no whole AOT file")
+                return False
+            if not _has_its_pieces(files):
+                self._counts.missed_one(_MODEL, "the entry lacks pieces of the model")
                 return False
             FolderWriter(path.parent).write(path.name, placed(_MODEL, data, start.root))
             start.restored = files
@@ -243,15 +251,41 @@ def _read_pieces(prefix: str, folder: Path) -> Files:
     return {f"{_PIECES}/{prefix}/{name}": each for name, each in (files | {PARTS_LIST: moved}).items()}
 
 
-def _write_pieces(files: Files, prefix: str, folder: Path, root: str) -> None:
-    """Write the parts of one prefix into vLLM's folder, the parts list last. Raises OSError and Malformed."""
+def _has_its_pieces(files: Files) -> bool:
+    """Whether every part that a parts list names is there, and a list with every part. Raises Malformed."""
+    folders = {name.rpartition("/")[0] for name in files if name.startswith(f"{_PIECES}/")}
+    for folder in folders:
+        listed = files.get(f"{folder}/{PARTS_LIST}")
+        if listed is None:
+            return False
+        paths = [part.path for part in parse_parts_list(listed) if part.path is not None]
+        if any(f"{folder}/{Path(path).name}" not in files for path in paths):
+            return False
+    return True
+
+
+def _take_back(start: ModelStart) -> None:
+    """Remove the parts lists that were restored: vLLM fails of a listed part that it can't load. Raises
+    OSError.
+    """
+    for path in start.lists:
+        path.unlink(missing_ok=True)
+    start.lists.clear()
+
+
+def _write_pieces(files: Files, prefix: str, folder: Path, root: str) -> list[Path]:
+    """Write the parts of one prefix into vLLM's folder, the parts list last. Raises OSError and Malformed.
+
+    Returns the parts list that was written; none where there is one already.
+    """
     above = f"{_PIECES}/{prefix}/"
     mine = {name.removeprefix(above): data for name, data in files.items() if name.startswith(above)}
     listed = mine.pop(PARTS_LIST, None)
     if listed is None or (folder / PARTS_LIST).exists():
-        return
+        return []
     writer = FolderWriter(folder)
     for name, data in mine.items():
         writer.write(name, placed(_PIECE, data, root))
     here = relocate_parts_list(listed, lambda recorded: str(folder / Path(recorded).name))
     writer.write(PARTS_LIST, here)
+    return [folder / PARTS_LIST]
