@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from inductory_client.client import Client
-from inductory_client.contract.errors import InductoryError
 from inductory_client.contract.manifest import PARTS_LIST
 from inductory_client.contract.wire import ArtifactWanted
+from inductory_client.fetch import DIFFERENCES_NAMED_MAX, Fetched
 from inductory_client.foreign import Files, ForeignCache, files_of
 from inductory_client.integrations.vllm_folder.normal_form import normal_form, placed
 from inductory_client.integrations.vllm_folder.parts_list import parse_parts_list, relocate_parts_list
@@ -164,7 +164,7 @@ class ModelLevel:
             )
             piece = fetched.pieces.get(key)
             if piece is None:
-                self._counts.missed_one(_MODEL, _reason(fetched.error, fetched.refused.get(key)))
+                self._counts.missed_one(_MODEL, _reason(fetched, key))
                 return False
             files = files_of(piece)
             data = joined(_MODEL, files)
@@ -230,10 +230,16 @@ class ModelLevel:
             self._current = before
 
 
-def _reason(error: InductoryError | None, refused: InductoryError | None) -> str:
-    if refused is not None:
-        return f"refused: {refused}"
-    return "nobody has published it" if error is None else str(error)
+def _reason(fetched: Fetched, key: str) -> str:
+    if key in fetched.refused:
+        return f"refused: {fetched.refused[key]}"
+    if fetched.error is not None:
+        return str(fetched.error)
+    nearest = next((miss.nearest for miss in fetched.misses if miss.key == key), None)
+    if nearest is None or not nearest.differences:
+        return "nobody has published it"
+    named = "; ".join(map(str, nearest.differences[:DIFFERENCES_NAMED_MAX]))
+    return f"nobody has published it; the nearest differs in {named}"
 
 
 def _read_pieces(prefix: str, folder: Path) -> Files:

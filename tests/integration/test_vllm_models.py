@@ -1,0 +1,151 @@
+"""The model level with a real store, around a load that stands in for vLLM's."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from client_samples import client
+from inductory_client.client import Client
+from inductory_client.contract.digest import digest_of
+from inductory_client.contract.target import Target
+from inductory_client.foreign import Files, ForeignCache
+from inductory_client.integrations.vllm.counts import Counts
+from inductory_client.integrations.vllm.factors import kin_of, target_of
+from inductory_client.integrations.vllm.model import BACKEND, SCHEME, ModelLevel
+from inductory_client.trouble import forget_warnings
+
+PUBLISHED = {"model/0000": b"first half, ", "model/0001": b"second half"}
+KEY = "0" * 64 + "/rank_0_0"
+PARTS = "pieces/backbone/vllm_compile_cache.py"
+PARTS_LIST = b"""{((1, 8), 0, 'inductor_standalone'):
+    {'graph_handle': ('piece', './piece'), 'cache_key': 'key'}}"""
+
+
+class Tiny:
+    """A model as far as it is asked of anything."""
+
+    vllm_config = SimpleNamespace(
+        model_config=None,
+        scheduler_config=SimpleNamespace(max_num_batched_tokens=8),
+        device_config=SimpleNamespace(device="cpu"),
+    )
+
+    def save_aot_compiled_function(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Start:
+    loaded: bytes | None
+    """What vLLM found where it looks; None where it has to compile."""
+    counts: Counts
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """A builder and nodes, with one store and one key."""
+
+    folder: Path
+    url: str
+    namespace: str
+
+    def client(self, name: str) -> Client:
+        config = self.folder / "config"
+        return client(self.folder / name, url=self.url, namespace=self.namespace, config_dir=config)
+
+    def publish(self, files: Files, key: str = KEY, **factors: str) -> None:
+        target = Target(target_of(Tiny.vllm_config).factors | factors)
+        with self.client("builder") as builder:
+            cache = ForeignCache(client=builder, scheme=SCHEME, backend=BACKEND, target=target)
+            assert cache.offer(key, files, kin=kin_of(Tiny.vllm_config, Tiny.__qualname__))
+            assert builder.publisher.drain(30)
+
+    def start(self, key: str = KEY) -> Start:
+        """Have a fresh node load its model."""
+        path = self.folder / "node" / "torch_compile_cache" / "torch_aot_compile" / key / "model"
+
+        def load(model: Any, path: str) -> bytes | None:
+            return Path(path).read_bytes() if Path(path).exists() else None
+
+        with self.client("node") as node:
+            counts = Counts(node)
+            loaded = ModelLevel(node, counts, lambda: True).around_load(load)(Tiny(), str(path))
+        return Start(loaded, counts)
+
+
+@pytest.fixture
+def fleet(
+    tmp_path: Path, store_url: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Fleet:
+    forget_warnings()
+    monkeypatch.setitem(sys.modules, "vllm", SimpleNamespace(__version__="0.32.0"))
+    monkeypatch.setitem(sys.modules, "vllm.envs", SimpleNamespace(compile_factors=dict))
+    return Fleet(tmp_path, store_url, "models-" + digest_of(request.node.name.encode())[:12])
+
+
+def check_it_is_missed(start: Start, reason: str) -> None:
+    assert start.loaded is None
+    assert (start.counts.served, start.counts.missed) == ({}, {"model": 1})
+    assert reason in start.counts.line()
+
+
+def test_a_model_of_the_same_target_is_put_where_vllm_looks(fleet: Fleet) -> None:
+    fleet.publish(PUBLISHED)
+    start = fleet.start()
+    assert start.loaded == b"first half, second half"
+    assert (start.counts.served, start.counts.missed, start.counts.reasons) == ({"model": 1}, {}, [])
+
+
+@pytest.mark.parametrize(
+    ("factor", "value"),
+    [
+        ("cuda.device", "NVIDIA H100 80GB HBM3"),
+        ("cpu.capability", "that of a newer CPU"),
+        ("torch.version", "2.99.0"),
+        ("torch.key", "of patched sources"),
+        ("triton.ptxas", "13.9"),
+        ("vllm.version", "0.99.0"),
+    ],
+)
+def test_a_model_of_another_target_is_a_miss_that_names_the_factor(
+    fleet: Fleet, factor: str, value: str
+) -> None:
+    fleet.publish(PUBLISHED, **{factor: value})
+    start = fleet.start()
+    ours = target_of(Tiny.vllm_config).factors.get(factor, "absent")
+    check_it_is_missed(start, f"the nearest differs in {factor}: {ours} here, {value} there)")
+
+
+def test_another_rank_is_not_given_what_the_first_published(fleet: Fleet) -> None:
+    fleet.publish(PUBLISHED)
+    check_it_is_missed(fleet.start(KEY.replace("rank_0_0", "rank_1_0")), "nobody has published it)")
+
+
+@pytest.mark.parametrize("lacking", ["model/0000", "model/0001"])
+def test_a_model_that_lacks_a_segment_is_a_miss(fleet: Fleet, lacking: str) -> None:
+    whole = {"model/0000": b"1", "model/0001": b"2", "model/0002": b"3"}
+    fleet.publish({name: data for name, data in whole.items() if name != lacking})
+    check_it_is_missed(fleet.start(), "the entry has no whole AOT file")
+
+
+@pytest.mark.parametrize(
+    ("pieces", "reason"),
+    [
+        ({PARTS: PARTS_LIST}, "the entry lacks pieces of the model"),
+        ({"pieces/backbone/piece": b"code"}, "the entry lacks pieces of the model"),
+        ({"pieces/backbone/piece": b"code", PARTS: b"import os"}, "a model isn't restored: the parts list"),
+    ],
+    ids=["no piece", "no list", "no parts list"],
+)
+def test_a_model_with_parts_that_are_not_whole_is_a_miss(fleet: Fleet, pieces: Files, reason: str) -> None:
+    fleet.publish(PUBLISHED | pieces)
+    check_it_is_missed(fleet.start(), reason)
+
+
+def test_a_model_with_its_parts_is_whole(fleet: Fleet) -> None:
+    fleet.publish(PUBLISHED | {"pieces/backbone/piece": b"code", PARTS: PARTS_LIST})
+    assert fleet.start().loaded == b"first half, second half"
