@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ PYTHON = HERE.parent / ".venv-vllm" / "bin" / "python"
 PACKAGES = [HERE, *(HERE.parent / name for name in ("client", "store", "compiler"))]
 FORMS = {"mega": "1", "pieces": "0"}
 """Whether vLLM keeps pieces inside of the AOT file or beside it."""
+_ABOVE_RIGHTS = "-dac_override,-dac_read_search"
+AS_ANYBODY = ("setpriv", f"--inh-caps={_ABOVE_RIGHTS}", f"--bounding-set={_ABOVE_RIGHTS}")
+"""The superuser writes where it isn't allowed to; without these capabilities it is like anybody."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +49,22 @@ class Started:
 class Node:
     folder: Path
     environ: dict[str, str] = field(default_factory=dict)
+    wrapper: Sequence[str] = ()
+    """Goes before the command: `AS_ANYBODY`, for example."""
 
     @property
     def vllm_root(self) -> Path:
         return self.folder / "vllm"
+
+    @property
+    def models(self) -> Path:
+        """Where vLLM keeps AOT files, `<hash>/rank_0_0/model`."""
+        return self.vllm_root / "torch_compile_cache" / "torch_aot_compile"
+
+    @property
+    def cache_dir(self) -> Path:
+        """The client's."""
+        return self.folder / "inductory"
 
     def start(self, **environ: str) -> Started:
         """Run the model to its end."""
@@ -61,7 +77,7 @@ class Node:
     def started(self, **environ: str) -> subprocess.Popen[str]:
         """Start it."""
         return subprocess.Popen(
-            [PYTHON, HERE / "tiny_vllm.py"],
+            [*self.wrapper, PYTHON, HERE / "tiny_vllm.py"],
             env=self._environ() | environ,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -77,7 +93,7 @@ class Node:
             "VLLM_NO_USAGE_STATS": "1",
             "HF_HUB_OFFLINE": "1",
             "XDG_CACHE_HOME": str(place / "cache"),
-            "INDUCTORY_CACHE_DIR": str(place / "inductory"),
+            "INDUCTORY_CACHE_DIR": str(self.cache_dir),
             "INDUCTORY_STORE_DEADLINE_S": "60",
             "INDUCTORY_DRAIN_S": "60",
             **self.environ,
