@@ -138,8 +138,10 @@ def test_a_kill_while_it_publishes_leaves_nothing_half(
     assert (third.compiled, third.sums) == (0, cold.sums)
 
 
-def test_a_read_only_cache_is_no_reason_to_fail(cold: Started, node: Node) -> None:
+def test_a_cache_that_cannot_be_used_is_done_without(cold: Started, node: Node) -> None:
     node.folder.mkdir()
-    (node.folder / "inductory").write_text("a file where a folder should be")
+    node.cache_dir.write_text("a file where a folder should be")
     fresh = node.start()
-    assert fresh.sums == cold.sums
+    assert (fresh.loaded, fresh.compiled, fresh.sums) == (1, 0, cold.sums)
+    assert (fresh.served, fresh.missed) == ({"model": 1}, {})
+    assert f"the cache {node.cache_dir}/" in fresh.log
