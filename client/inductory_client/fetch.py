@@ -1,4 +1,5 @@
-"""Fetch: the pieces of a graph, from this node's CAS and then, in one round trip, from the store.
+"""Fetch: the pieces of a graph, from this node's CAS and then, in one round trip and once for all processes
+of the node, from the store.
 
 Nothing leaves here that a trusted key hasn't signed for exactly the key and target that were asked, or whose
 bytes weren't hashed just now. The local disk is trusted no more than the store.
@@ -28,6 +29,7 @@ from .contract.errors import (
 from .contract.target import Target, differences
 from .contract.wire import BATCH_MAX, Artifact, ArtifactWanted, Miss, Resolve, Resolved
 from .deadline import Clock, Deadline, StoreBudget
+from .flight import one_a_node
 from .transport import HttpStore
 from .trouble import warn_once
 from .trust import Keyring
@@ -91,7 +93,10 @@ def fetch(
         if fetching.open and store is not None:
             with budget.waiting(share) as deadline:
                 try:
-                    fetching.from_store(store, deadline)
+                    with one_a_node(cas.root, fetching.open, deadline):
+                        fetching.from_cas(keyring())  # another process may have got it meanwhile
+                        if fetching.open:
+                            fetching.from_store(store, deadline)
                 except DeadlineExceeded:
                     if share < 1:
                         store.breaker.open()

@@ -50,7 +50,9 @@ def place(
 def start_of(of: Client, key: str = "hash/rank_0_0") -> ModelStart:
     cache = ForeignCache(client=of, scheme="vllm", backend="vllm_aot", target=TARGET)
     kin = digest_of(b"a model")
-    return ModelStart(cache=cache, key=key, kin=kin, options={"vllm.model": "tiny"}, label="", root="/")
+    return ModelStart(
+        cache=cache, key=key, kin=kin, options={"vllm.model": "tiny"}, label="", root="/", gpu=0
+    )
 
 
 def listed_by(node: Client, *used: str) -> Counts:

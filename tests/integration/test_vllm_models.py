@@ -33,6 +33,7 @@ class Tiny:
         model_config=None,
         scheduler_config=SimpleNamespace(max_num_batched_tokens=8),
         device_config=SimpleNamespace(device="cpu"),
+        parallel_config=SimpleNamespace(data_parallel_size=1),
     )
 
     def save_aot_compiled_function(self) -> None: ...
@@ -123,6 +124,22 @@ def test_a_model_of_another_target_is_a_miss_that_names_the_factor(
 def test_another_rank_is_not_given_what_the_first_published(fleet: Fleet) -> None:
     fleet.publish(PUBLISHED)
     check_it_is_missed(fleet.start(KEY.replace("rank_0_0", "rank_1_0")), "nobody has published it)")
+
+
+def test_a_data_parallel_rank_that_is_an_engine_of_its_own_is_given_what_another_published(
+    fleet: Fleet,
+) -> None:
+    fleet.publish(PUBLISHED)
+    start = fleet.start(KEY.replace("rank_0_0", "rank_0_3"))
+    assert (start.loaded, start.counts.served) == (b"first half, second half", {"model": 1})
+
+
+def test_a_data_parallel_rank_that_works_with_others_is_not(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.publish(PUBLISHED)
+    monkeypatch.setattr(Tiny.vllm_config.parallel_config, "data_parallel_size", 4)
+    check_it_is_missed(fleet.start(KEY.replace("rank_0_0", "rank_0_3")), "nobody has published it)")
 
 
 @pytest.mark.parametrize("lacking", ["model/0000", "model/0001"])

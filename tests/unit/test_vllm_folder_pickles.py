@@ -15,16 +15,12 @@ from inductory_client.contract.errors import Malformed
 from inductory_client.integrations.cubin import without_debug_text
 from inductory_client.integrations.vllm_folder.container import rewrite_container
 from inductory_client.integrations.vllm_folder.normal_form import NOWHERE, normal_form, placed
-from inductory_client.integrations.vllm_folder.pickles import rewrite_pickle
+from inductory_client.integrations.vllm_folder.pickles import Changes, rewrite_pickle
 from torch._inductor.triton_bundler import TritonBundle, TritonKernelArtifact, TritonKernelArtifacts
 from torch.utils._appending_byte_serializer import AppendingByteSerializer, BytesReader, BytesWriter
 
 PART = "41c58af59d/rank_0_0/backbone/artifact_compile_range_1_16384_subgraph_0"
 INSIDE = f"torch_aot_compile/{'ab' * 32}/inductor_cache/ko/cko.py"
-
-
-def unchanged(named: str, data: bytes) -> bytes:
-    return data
 
 
 @dataclass
@@ -130,8 +126,8 @@ def test_a_standalone_part_of_the_other_kind_is_read() -> None:
 )
 def test_only_what_is_changed_changes(value: Any, protocol: int) -> None:
     data = pickle.dumps([value, "the one", value, "x" * 70_000], protocol=protocol)
-    assert rewrite_pickle(data, lambda text: text, unchanged, bool) is data
-    moved = rewrite_pickle(data, lambda text: "another" if text == "the one" else text, unchanged, bool)
+    assert rewrite_pickle(data, Changes(concerns=bool)) is data
+    moved = rewrite_pickle(data, Changes(text=lambda before, text: "another" if text == "the one" else text))
     read = pickle.loads(moved)
     assert (read[0], read[2], read[3]) == (value, value, "x" * 70_000)
     assert read[1] == "another"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 from .unsupported import Unsupported
 
@@ -35,6 +35,17 @@ _CUDA = re.compile(r"cuda:(\d+)")
 _HARMLESS = frozenset({"device", "device_str", "cuda", "stream", "synchronize"})
 _HARMLESS_PREFIXES = ("triton_", "empty_strided_", "_empty_strided_")
 _SUSPICIOUS = ("device", "cuda", "stream", "gpu", "nvtx")
+
+
+class SourceNames(NamedTuple):
+    """What torch calls a source that it generated."""
+
+    file: str
+    """Name of its file, without an ending."""
+    kernel: str
+    """Key, in memory, of the kernel that is made of it."""
+    tuned: str
+    """Name of the file beside it that holds the setting which won."""
 
 
 def device_index(tree: ast.Module) -> int | None:

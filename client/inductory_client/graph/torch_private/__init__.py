@@ -89,7 +89,12 @@ from .guards import (
 )
 from .hooks import global_hooks, hooks_of, parts_of
 from .providing import KernelProvider, provided_kernels
-from .standalone import deserialize_standalone, serialize_standalone, watched_cache_keys
+from .standalone import (
+    deserialize_standalone,
+    names_of_source,
+    serialize_standalone,
+    watched_cache_keys,
+)
 from .whole import (
     BUILTINS,
     WholeGraph,
@@ -160,6 +165,7 @@ __all__ = [
     "marked",
     "marks_of",
     "modes_back",
+    "names_of_source",
     "names_process_group",
     "needs_tuning",
     "once",

@@ -4,11 +4,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+
+from inductory_client.graph.device_source import SourceNames
 
 _PREFIX = "a"
 """Of AOTAutograd's keys, as torch 2.11 writes it and 2.13 names it; one drawn by lot is a number."""
@@ -50,3 +53,15 @@ def deserialize_standalone(verified: bytes) -> Any:
     from torch._inductor.standalone_compile import AOTCompiledArtifact
 
     return AOTCompiledArtifact.deserialize(verified)
+
+
+def names_of_source(source: str) -> SourceNames:
+    """Return what torch calls a source that it generated, a kernel's or a module's."""
+    from torch._inductor.async_compile import CompiledTritonKernels
+    from torch._inductor.codecache import code_hash
+    from torch._inductor.runtime.autotune_cache import AutotuneCache
+
+    file = code_hash(source.strip())
+    only_here: Any = {"autotune_local_cache": True, "autotune_remote_cache": False}
+    tuned: Any = AutotuneCache.create(only_here, f"{file}.py", "")
+    return SourceNames(file, CompiledTritonKernels.key(source), os.path.basename(tuned.local_cache[1]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,15 +25,29 @@ _NOT_THE_MODEL = frozenset({"_name_or_path", "transformers_version"})
 def target_of(vllm_config: Any) -> Target:
     """Return the target of an engine's process. Raises Unsupported.
 
-    vLLM's key of a model doesn't hold the machine and its software, and neither holds the GPU's index, which
-    stands in the code.
+    vLLM's key of a model doesn't hold the machine and its software. A GPU's index is in neither: code is
+    moved from one to another.
     """
     device = torch.device(vllm_config.device_config.device)
-    factors = dict(current_target({device}).factors)
-    if device.type == "cuda":
-        factors["cuda.index"] = str(torch.cuda.current_device())
-    factors["vllm.version"] = version()
-    return Target(factors)
+    return Target(current_target({device}).factors | {"vllm.version": version()})
+
+
+def gpu_of(vllm_config: Any) -> int:
+    """Return the index of this process's GPU, which stands in its code; 0 where it has none."""
+    on_gpu = torch.device(vllm_config.device_config.device).type == "cuda"
+    return torch.cuda.current_device() if on_gpu else 0
+
+
+def key_of(vllm_config: Any, path: Path) -> str:
+    """Return the key of the model whose AOT file lies at `path`: vLLM's hash, and the rank.
+
+    vLLM counts data-parallel ranks in the name also where each is an engine of its own, which knows nothing
+    of the others and runs the same code: then it says that there is one rank.
+    """
+    digest, rank = path.parts[-3:-1]
+    if vllm_config.parallel_config.data_parallel_size == 1:
+        rank = f"{rank.rpartition('_')[0]}_0"
+    return f"{digest}/{rank}"
 
 
 def modelinfo_target() -> Target:

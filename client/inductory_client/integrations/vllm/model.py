@@ -4,7 +4,7 @@
                                  pieces/backbone/...      the parts list and its pieces, where they are files
 
 vLLM knows its key before anything is captured. What the store has is put where vLLM looks for it, so that the
-next start of this node finds it there without us.
+next start of this node finds it there without us. It is kept as it is for GPU 0.
 """
 
 from __future__ import annotations
@@ -22,13 +22,15 @@ from inductory_client.contract.manifest import PARTS_LIST
 from inductory_client.contract.wire import ArtifactWanted
 from inductory_client.fetch import DIFFERENCES_NAMED_MAX, Fetched
 from inductory_client.foreign import Files, ForeignCache, files_of
+from inductory_client.graph.torch_private import names_of_source
 from inductory_client.integrations.vllm_folder.normal_form import normal_form, placed
 from inductory_client.integrations.vllm_folder.parts_list import parse_parts_list, relocate_parts_list
 from inductory_client.integrations.vllm_folder.tree import root_above
 from inductory_client.integrations.vllm_folder.writer import FolderWriter
 
 from .counts import Counts
-from .factors import kin_of, label_of, options_of, target_of
+from .device_index import on_gpu
+from .factors import gpu_of, key_of, kin_of, label_of, options_of, target_of
 from .segments import cut, joined, named
 
 SCHEME = "vllm"
@@ -36,6 +38,8 @@ BACKEND = "vllm_aot"
 _MODEL, _PIECES, _PIECE = "model", "pieces", "piece"
 _RELOCATED = "."
 """What stands for the folder of a parts list while it travels."""
+_TRAVELS_FOR = 0
+"""Index of the GPU for which files travel."""
 
 Load = Callable[[Any, str], Any]
 
@@ -52,6 +56,8 @@ class ModelStart:
     label: str
     root: str
     """The `torch_compile_cache` folder here."""
+    gpu: int
+    """Index of the GPU that it runs on."""
     restored: Files | None = None
     """What came from the store, while vLLM loads it."""
     folders: dict[str, Path] = field(default_factory=dict)
@@ -61,6 +67,14 @@ class ModelStart:
     pieces: list[bytes] = field(default_factory=list)
     """The pieces inside of the AOT file that was written last."""
     compile_seconds: float | None = None
+
+    def travelling(self, name: str, data: bytes) -> bytes:
+        """Return a file of this node as it travels. Raises Malformed and Unsupported where that can't be."""
+        return on_gpu(normal_form(name, data), self.gpu, _TRAVELS_FOR, names_of_source)
+
+    def here(self, name: str, data: bytes) -> bytes:
+        """Return a file that travelled as it is here. Raises as `travelling` does."""
+        return placed(name, on_gpu(data, _TRAVELS_FOR, self.gpu, names_of_source), self.root)
 
 
 class ModelLevel:
@@ -116,8 +130,7 @@ class ModelLevel:
                 start.folders[prefix] = Path(cache_dir)
                 if start.restored is not None:
                     with self._counts.ours("restore", "the pieces of a model aren't restored"):
-                        written = _write_pieces(start.restored, prefix, Path(cache_dir), start.root)
-                        start.lists += written
+                        start.lists += _write_pieces(start.restored, prefix, Path(cache_dir))
             original(manager, cache_dir, disable_cache, prefix)
 
         return initialize_cache
@@ -141,11 +154,12 @@ class ModelLevel:
             )
             start = ModelStart(
                 cache=entries,
-                key="/".join(path.parts[-3:-1]),
+                key=key_of(config, path),
                 kin=kin_of(config, type(model).__qualname__),
                 options=options_of(config),
                 label=label_of(config),
                 root=str(root_above(path)),
+                gpu=gpu_of(config),
             )
             self.keyed(start)
             return start
@@ -174,8 +188,11 @@ class ModelLevel:
             if not _has_its_pieces(files):
                 self._counts.missed_one(_MODEL, "the entry lacks pieces of the model")
                 return False
-            FolderWriter(path.parent).write(path.name, placed(_MODEL, data, start.root))
-            start.restored = files
+            here = start.here(_MODEL, data)
+            start.restored = {
+                name: start.here(_PIECE, data) if _is_piece(name) else data for name, data in files.items()
+            }
+            FolderWriter(path.parent).write(path.name, here)
             return True
         return False
 
@@ -204,10 +221,10 @@ class ModelLevel:
             inside, folders = tuple(start.pieces), dict(start.folders)
 
             def files() -> Files:
-                pieces = [normal_form(_PIECE, piece) for piece in inside]
-                found = named(_MODEL, cut(normal_form(_MODEL, path.read_bytes()), pieces))
+                pieces = [start.travelling(_PIECE, piece) for piece in inside]
+                found = named(_MODEL, cut(start.travelling(_MODEL, path.read_bytes()), pieces))
                 for prefix, folder in folders.items():
-                    found |= _read_pieces(prefix, folder)
+                    found |= _read_pieces(prefix, folder, start.travelling)
                 return found
 
             if start.cache.offer_later(
@@ -242,10 +259,10 @@ def _reason(fetched: Fetched, key: str) -> str:
     return f"nobody has published it; the nearest differs in {named}"
 
 
-def _read_pieces(prefix: str, folder: Path) -> Files:
+def _read_pieces(prefix: str, folder: Path, travelling: Callable[[str, bytes], bytes]) -> Files:
     """Return the parts list of a folder, made to name its own folder, and the files that it names.
 
-    Raises Malformed and OSError. Nothing where the model has no parts in files.
+    Raises Malformed, Unsupported and OSError. Nothing where the model has no parts in files.
     """
     listed = folder / PARTS_LIST
     if not listed.is_file():
@@ -253,8 +270,12 @@ def _read_pieces(prefix: str, folder: Path) -> Files:
     data = listed.read_bytes()
     names = sorted({Path(part.path).name for part in parse_parts_list(data) if part.path is not None})
     moved = relocate_parts_list(data, lambda recorded: f"{_RELOCATED}/{Path(recorded).name}")
-    files = {name: normal_form(_PIECE, (folder / name).read_bytes()) for name in names}
+    files = {name: travelling(_PIECE, (folder / name).read_bytes()) for name in names}
     return {f"{_PIECES}/{prefix}/{name}": each for name, each in (files | {PARTS_LIST: moved}).items()}
+
+
+def _is_piece(name: str) -> bool:
+    return name.startswith(f"{_PIECES}/") and not name.endswith(f"/{PARTS_LIST}")
 
 
 def _has_its_pieces(files: Files) -> bool:
@@ -279,7 +300,7 @@ def _take_back(start: ModelStart) -> None:
     start.lists.clear()
 
 
-def _write_pieces(files: Files, prefix: str, folder: Path, root: str) -> list[Path]:
+def _write_pieces(files: Files, prefix: str, folder: Path) -> list[Path]:
     """Write the parts of one prefix into vLLM's folder, the parts list last. Raises OSError and Malformed.
 
     Returns the parts list that was written; none where there is one already.
@@ -291,7 +312,7 @@ def _write_pieces(files: Files, prefix: str, folder: Path, root: str) -> list[Pa
         return []
     writer = FolderWriter(folder)
     for name, data in mine.items():
-        writer.write(name, placed(_PIECE, data, root))
+        writer.write(name, data)
     here = relocate_parts_list(listed, lambda recorded: str(folder / Path(recorded).name))
     writer.write(PARTS_LIST, here)
     return [folder / PARTS_LIST]

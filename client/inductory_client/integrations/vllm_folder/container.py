@@ -3,14 +3,19 @@
 part    checksum | "CacheCompiledArtifact" | torch's key | its own key | entries
         checksum | "AOTCompiledArtifact"   | torch's key | pickle
 entries checksum | version | (kind | count | (key | bytes) ...) ...
+
+Kinds and keys are texts in base64.
 """
 
 from __future__ import annotations
 
+import base64
 import zlib
 from collections.abc import Callable
 
 from inductory_client.contract.errors import Malformed
+
+from .pickles import Changes, is_pickle, rewrite_pickle
 
 _CHECKSUM = 4
 _NUMBER = 8
@@ -21,8 +26,22 @@ _PARTS = {b"CacheCompiledArtifact": 4, b"AOTCompiledArtifact": 3}
 Change = Callable[[bytes], bytes]
 
 
-def rewrite_container(data: bytes, change: Change) -> bytes:
-    """Return a part with `change(bytes)` for its pickle or for each of its entries.
+def rewrite_part(data: bytes, changes: Changes) -> bytes:
+    """Return a file of torch's, a pickle or a part, with changed constants, and keys of entries changed as
+    texts are. Raises Malformed where it is neither.
+    """
+
+    def pickled(entry: bytes) -> bytes:
+        return rewrite_pickle(entry, changes) if is_pickle(entry) else entry
+
+    if is_pickle(data):
+        return pickled(data)
+    return rewrite_container(data, pickled, lambda key: changes.text("", key))
+
+
+def rewrite_container(data: bytes, change: Change, key: Callable[[str], str] = lambda value: value) -> bytes:
+    """Return a part with `change(bytes)` for its pickle or for each of its entries, and `key(text)` for the
+    entries' keys.
 
     Raises Malformed where it isn't laid out as above.
     """
@@ -33,11 +52,11 @@ def rewrite_container(data: bytes, change: Change) -> bytes:
         raise Malformed("this isn't a part that torch wrote")
     fields += [reader.field() for _ in range(count - 1)]
     reader.finish()
-    last = _rewrite_entries(fields[-1], change) if count == 4 else change(fields[-1])
+    last = _rewrite_entries(fields[-1], change, key) if count == 4 else change(fields[-1])
     return _sealed(b"".join(map(_field, [*fields[:-1], last])))
 
 
-def _rewrite_entries(data: bytes, change: Change) -> bytes:
+def _rewrite_entries(data: bytes, change: Change, key: Callable[[str], str]) -> bytes:
     reader = _Reader(data)
     if reader.number() != _VERSION:
         raise Malformed("a part's entries are of a version that isn't known")
@@ -46,8 +65,17 @@ def _rewrite_entries(data: bytes, change: Change) -> bytes:
         kind, count = reader.field(), reader.number()
         written += [_field(kind), count.to_bytes(_NUMBER, "big")]
         for _ in range(count):
-            written += [_field(reader.field()), _field(change(reader.field()))]
+            written += [_field(_changed(reader.field(), key)), _field(change(reader.field()))]
     return _sealed(b"".join(written))
+
+
+def _changed(encoded: bytes, key: Callable[[str], str]) -> bytes:
+    try:
+        text = base64.b64decode(encoded, validate=True).decode()
+    except ValueError:
+        return encoded  # no text that is changed here
+    changed = key(text)
+    return encoded if changed == text else base64.b64encode(changed.encode())
 
 
 class _Reader:

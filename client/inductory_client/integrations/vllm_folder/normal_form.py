@@ -14,14 +14,15 @@ Triton's intermediate languages and in PTX, three quarters of its packed bytes.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from inductory_client.contract.errors import Malformed
 from inductory_client.contract.manifest import PARTS_LIST
 from inductory_client.integrations.cubin import CUBIN, without_debug_text
 
-from .container import rewrite_container
+from .container import rewrite_part
 from .parts_list import relocate_parts_list
-from .pickles import ChangeBytes, is_pickle, rewrite_pickle
+from .pickles import Changes
 from .recorded_path import relative_path
 from .tree import CACHE_NAME, part_folder_of
 from .triton_cache import INTERMEDIATE, KernelFile
@@ -43,12 +44,12 @@ def normal_form(name: str, data: bytes) -> bytes:
     if kernel is not None:
         return without_debug_text(data) if kernel.file.endswith(CUBIN) else data
 
-    def change(named: str, found: bytes) -> bytes:
+    def slimmed(named: str, found: bytes) -> bytes:
         if _UNLOADED.fullmatch(named):
             return b""
         return without_debug_text(found) if named.endswith(CUBIN) else found
 
-    return _moved(name, data, NOWHERE, change, _UNLOADED_HINT)
+    return _moved(name, data, NOWHERE, slimmed, _UNLOADED_HINT)
 
 
 def placed(name: str, data: bytes, root: str) -> bytes:
@@ -59,22 +60,22 @@ def placed(name: str, data: bytes, root: str) -> bytes:
     return _moved(name, data, root, lambda named, found: found, _RECORDED_HINT)
 
 
-def _moved(name: str, data: bytes, root: str, change: ChangeBytes, hint: re.Pattern[bytes]) -> bytes:
+def _moved(
+    name: str, data: bytes, root: str, change: Callable[[str, bytes], bytes], hint: re.Pattern[bytes]
+) -> bytes:
     folder = part_folder_of(name)
     if folder is not None and name == f"{folder.path}/{PARTS_LIST}":
         return relocate_parts_list(data, lambda path: f"{root}/{relative_path(path, folder)}")
 
-    def text(value: str) -> str:
+    def text(before: str, value: str) -> str:
         found = _RECORDED.fullmatch(value)
         return f"{root}/{found[1]}" if found else value
 
     def concerns(entry: bytes) -> bool:
         return hint.search(entry) is not None
 
-    def pickled(entry: bytes) -> bytes:
-        return rewrite_pickle(entry, text, change, concerns) if is_pickle(entry) else entry
-
+    changes = Changes(text=text, data=change, concerns=concerns)
     try:
-        return pickled(data) if is_pickle(data) else rewrite_container(data, pickled)
+        return rewrite_part(data, changes)
     except Malformed:
         return data  # a file of another kind, or laid out by a torch to come: it travels as it is

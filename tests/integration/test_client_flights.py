@@ -1,0 +1,149 @@
+"""A node fetches once for all its processes, and no process waits for one that got stuck."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from client_samples import TARGET, client, draft, publication, wanted
+from inductory_client.contract.digest import digest_of
+from inductory_client.contract.wire import ArtifactWanted
+from inductory_client.deadline import Deadline
+from inductory_client.fetch import Fetched
+from inductory_client.flight import FOLDER, one_a_node
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from inductory_client.deadline import Deadline
+from inductory_client.flight import one_a_node
+
+with one_a_node(Path(sys.argv[1]), sys.argv[2:], Deadline(60)):
+    print("holds", flush=True)
+    time.sleep(600)
+"""
+"""A process that asks for the same and gets stuck."""
+
+PROCESSES = 6
+
+
+class Node:
+    """A node, each of whose processes is a client with the one cache of them all."""
+
+    def __init__(self, folder: Path, url: str, namespace: str) -> None:
+        self._folder = folder
+        self._url = url
+        self._namespace = namespace
+        self.cache = folder / "cache"
+
+    def publish(self, *names: str) -> None:
+        with client(self._folder / "builder", **self._settings()) as builder:
+            builder.publisher.publish_now(publication(*names, namespace=self._namespace))
+
+    def fetch(self, *names: str, deadline_s: float = 30.0) -> Fetched:
+        """Have a process fetch, within a start's deadline."""
+        settings = self._settings() | {"store_deadline_s": deadline_s}
+        with client(self._folder, **settings) as process:
+            return process.fetch(asked(*names), TARGET)
+
+    def _settings(self) -> dict[str, object]:
+        places = {"config_dir": self._folder / "config", "url": self._url}
+        return {**places, "namespace": self._namespace}
+
+
+@pytest.fixture
+def node(tmp_path: Path, store_url: str, request: pytest.FixtureRequest) -> Node:
+    return Node(tmp_path, store_url, "flights-" + digest_of(request.node.name.encode())[:12])
+
+
+def asked(*names: str) -> list[ArtifactWanted]:
+    return wanted(*(draft(name) for name in names))
+
+
+@contextmanager
+def a_stuck_process(node: Node, *names: str) -> Iterator[subprocess.Popen[bytes]]:
+    keys = [each.key for each in asked(*names)]
+    command = [sys.executable, "-c", HOLDER, str(node.cache), *keys]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"holds\n"
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_processes_that_start_together_move_the_bytes_once(node: Node) -> None:
+    node.publish("a", "b")
+    together = threading.Barrier(PROCESSES)
+    found: list[Fetched] = []
+
+    def start() -> None:
+        together.wait()
+        found.append(node.fetch("a", "b"))
+
+    threads = [threading.Thread(target=start) for _ in range(PROCESSES)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [len(each.pieces) for each in found] == [2] * PROCESSES
+    assert sorted(each.bytes_moved > 0 for each in found) == [False] * (PROCESSES - 1) + [True]
+
+
+def test_one_that_hangs_costs_the_others_half_of_their_time(node: Node) -> None:
+    node.publish("a")
+    with a_stuck_process(node, "a"):
+        fetched = node.fetch("a", deadline_s=2.0)
+    assert (len(fetched.pieces), fetched.error) == (1, None)
+
+
+def test_one_that_was_killed_is_not_waited_for(node: Node) -> None:
+    node.publish("a")
+    with a_stuck_process(node, "a") as process:
+        process.kill()
+        process.wait()
+        fetched = node.fetch("a")
+    assert (len(fetched.pieces), fetched.error) == (1, None)
+    assert fetched.seconds < 15  # what it would have waited for one that is alive
+
+
+def test_what_one_got_while_another_waited_for_it_is_not_asked_for_again(node: Node) -> None:
+    node.publish("a")
+    with a_stuck_process(node, "a") as process:
+        found: list[Fetched] = []
+        waiting = threading.Thread(target=lambda: found.append(node.fetch("a")))
+        waiting.start()
+        # Another way in, past the lock: what a process that isn't stuck would have done under it.
+        assert len(node.fetch("a", "b").pieces) == 1
+        time.sleep(0.1)
+        process.kill()
+        waiting.join()
+    assert (len(found[0].pieces), found[0].bytes_moved) == (1, 0)
+
+
+@pytest.mark.parametrize("spoilt", ["a file", "a link"])
+def test_where_nothing_can_be_locked_everybody_asks(node: Node, spoilt: str, tmp_path: Path) -> None:
+    node.publish("a")
+    node.cache.mkdir(exist_ok=True)
+    if spoilt == "a file":
+        (node.cache / FOLDER).write_text("no folder")
+    else:
+        (node.cache / FOLDER).mkdir()
+        for name in range(256):
+            (node.cache / FOLDER / f"{name:02x}").symlink_to(tmp_path / "elsewhere")
+    assert len(node.fetch("a").pieces) == 1
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_there_is_a_bound_to_the_files_that_are_locked(node: Node) -> None:
+    for number in range(600):
+        with one_a_node(node.cache, [f"key {number}"], Deadline(5)):
+            pass
+    assert len(list((node.cache / FOLDER).iterdir())) <= 256

@@ -1,0 +1,174 @@
+"""What torch compiled for one GPU becomes what it would have compiled for another, and nothing is guessed."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from inductory_client.contract.errors import Malformed
+from inductory_client.graph.torch_private import names_of_source
+from inductory_client.graph.unsupported import Unsupported
+from inductory_client.integrations.vllm.device_index import on_gpu
+from torch._dynamo.package import InlinedSource
+from torch._inductor.runtime.hints import DeviceProperties
+from torch._inductor.triton_bundler import TritonBundle, TritonKernelArtifact, TritonKernelArtifacts
+from torch.utils._ordered_set import OrderedSet
+
+FOLDER = f"/VLLM_CACHE_ROOT/torch_compile_cache/torch_aot_compile/{'ab' * 32}/inductor_cache"
+
+KERNEL = """
+import triton
+from torch._dynamo.package import InlinedSource
+from torch._inductor.runtime.hints import DeviceProperties
+
+@triton_heuristics.pointwise(
+    triton_meta={{'device': DeviceProperties(type='cuda', index={gpu}, multi_processor_count=132)}},
+    inductor_meta={{'kernel_name': '{name}'}},
+)
+@triton.jit
+def {name}(in_ptr0, out_ptr0, xnumel, XBLOCK : tl.constexpr):
+    pass
+"""
+
+MODULE = """
+import torch
+async_compile = AsyncCompile()
+empty_strided_cuda = torch._C._dynamo.guards._empty_strided_cuda
+from torch._C import _cuda_getCurrentRawStream as get_raw_stream
+
+# kernel path: {folder}/{first}.py
+#   %mm : Tensor "bf16[s72, 1024][1024, 1]cuda:{gpu}" = PlaceHolder[target=mm]
+triton_poi_1 = async_compile.triton('triton_poi_1', '''{kernel_1}''', device_str='cuda')
+triton_poi_2 = async_compile.triton('triton_poi_2', '''{kernel_2}''', device_str='cuda')
+
+async_compile.wait(globals())
+
+def call(args):
+    arg0_1, = args
+    with torch.cuda._DeviceGuard({gpu}):
+        torch.cuda.set_device({gpu})
+        buf0 = empty_strided_cuda((8, 1024), (1024, 1), torch.bfloat16)
+        stream{gpu} = get_raw_stream({gpu})
+        triton_poi_1.run(arg0_1, buf0, 8192, stream=stream{gpu})
+        {more}
+    return (buf0, )
+"""
+
+
+@dataclass
+class Compiled:
+    """As torch's CompiledFxGraph and what lies about it, as far as the GPU is in it."""
+
+    cache_key: str
+    source_code: str
+    device_types: Any
+    device_idxs: Any
+    bundle: TritonBundle
+    kernels: list[tuple[str, str, str, str]]
+    props: DeviceProperties
+    device: torch.device
+    graph: str
+    heights: dict[str, int]
+    """Numbers that are no index."""
+
+
+def compiled(gpu: int, more: str = "pass") -> Compiled:
+    sources = [KERNEL.format(gpu=gpu, name=f"triton_poi_{number}") for number in (1, 2)]
+    names = [names_of_source(source) for source in sources]
+    first = names[0].file
+    source = MODULE.format(
+        gpu=gpu,
+        folder=f"{FOLDER}/{first[1:3]}",
+        first=first,
+        kernel_1=sources[0],
+        kernel_2=sources[1],
+        more=more.format(gpu=gpu),
+    )
+    artifacts = [TritonKernelArtifact("k.cubin", b"machine code of stream1 on cuda:1, cuda:0")]
+    return Compiled(
+        cache_key=names_of_source(source).file,
+        source_code=source,
+        device_types=OrderedSet(["cuda"]),
+        device_idxs=OrderedSet([gpu]),
+        bundle=TritonBundle(
+            [
+                TritonKernelArtifacts("A" * 52, gpu, artifacts),
+                TritonKernelArtifacts("B" * 52, gpu, artifacts),
+            ],
+            [],
+        ),
+        kernels=[
+            (
+                each.kernel,
+                f"{FOLDER}/{each.file[1:3]}/{each.file}.py",
+                f"torch._inductor.runtime.compile_tasks.{each.file}",
+                f"{FOLDER}/{each.file[1:3]}/{each.tuned}",
+            )
+            for each in names
+        ],
+        props=DeviceProperties("cuda", gpu, 132, 90, 9, 65536, 2048, 1024, 32),
+        device=torch.device("cuda", gpu),
+        graph=f"empty = torch.empty(4, device = device(type='cuda', index={gpu}))",
+        heights={"device_count": 1, "cuda graphs": 0, "index": 1, "other": 0},
+    )
+
+
+def nested(value: Any) -> bytes:
+    """As vLLM nests it inside of a model: a pickle in the bytes of a pickle."""
+    return pickle.dumps({"store": pickle.dumps(value, protocol=4)}, protocol=4)
+
+
+@pytest.mark.parametrize("kept", [pickle.dumps, nested])
+@pytest.mark.parametrize(("there", "here"), [(1, 0), (0, 1), (0, 7), (7, 0), (3, 12)])
+def test_it_becomes_what_the_other_gpu_has(kept: Callable[[Any], bytes], there: int, here: int) -> None:
+    moved = on_gpu(kept(compiled(there)), there, here, names_of_source)
+    wanted = kept(compiled(here))
+    if kept is nested:
+        moved, wanted = pickle.loads(moved)["store"], pickle.loads(wanted)["store"]
+    assert pickle.loads(moved) == pickle.loads(wanted)
+
+
+def test_it_comes_back_as_it_was_and_stays_as_it_is_where_nothing_is_to_do() -> None:
+    data = pickle.dumps(compiled(0), protocol=4)
+    assert on_gpu(data, 0, 0, names_of_source) is data
+    there = on_gpu(data, 0, 1, names_of_source)
+    assert pickle.loads(on_gpu(there, 1, 0, names_of_source)) == compiled(0)
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ("buf1 = torch.empty(3, device='cuda:2')", "several GPUs"),
+        ("buf1 = torch.empty(3, device=0)", "by its number alone"),
+        ("torch.cuda.stream(other)", "generated code says"),
+        ("torch.cuda.synchronize({gpu})", "generated code says"),
+        ("index = torch._C._cuda_getDevice()", "_cuda_getDevice"),
+    ],
+)
+def test_code_that_speaks_of_devices_otherwise_is_not_moved(more: str, reason: str) -> None:
+    data = pickle.dumps(compiled(1, more))
+    with pytest.raises(Unsupported, match=reason):
+        on_gpu(data, 1, 0, names_of_source)
+
+
+def test_code_of_another_gpu_than_was_said_is_not_moved() -> None:
+    with pytest.raises(Unsupported, match="for GPU 2 names GPU 1"):
+        on_gpu(pickle.dumps(compiled(1)), 2, 0, names_of_source)
+
+
+def test_the_source_of_a_file_that_was_traced_stays_as_it_is() -> None:
+    """vLLM compares it with the file."""
+    traced = [f"def move(x):\n    return x.to('cuda:1')  # {number}\n" for number in range(3)]
+    sources = [InlinedSource("module", 1, 2, "ab" * 32, each) for each in traced]
+    moved = on_gpu(pickle.dumps([sources, "cuda:1"]), 1, 0, names_of_source)
+    assert pickle.loads(moved) == [sources, "cuda:0"]
+
+
+@pytest.mark.parametrize("data", [b"", b"no file of torch's", b"\x80\x04"])
+def test_what_can_not_be_read_is_not_moved(data: bytes) -> None:
+    with pytest.raises(Malformed):
+        on_gpu(data, 1, 0, names_of_source)
