@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,14 +18,14 @@ from inductory_client.fetch import Fetched
 from inductory_client.flight import FOLDER, one_a_node
 
 HOLDER = """
-import sys, time
+import signal, sys
 from pathlib import Path
 from inductory_client.deadline import Deadline
 from inductory_client.flight import one_a_node
 
 with one_a_node(Path(sys.argv[1]), sys.argv[2:], Deadline(60)):
     print("holds", flush=True)
-    time.sleep(600)
+    signal.pause()
 """
 """A process that asks for the same and gets stuck."""
 
@@ -122,7 +121,6 @@ def test_what_one_got_while_another_waited_for_it_is_not_asked_for_again(node: N
         waiting.start()
         # Another way in, past the lock: what a process that isn't stuck would have done under it.
         assert len(node.fetch("a", "b").pieces) == 1
-        time.sleep(0.1)
         process.kill()
         waiting.join()
     assert (len(found[0].pieces), found[0].bytes_moved) == (1, 0)

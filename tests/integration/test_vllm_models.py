@@ -18,6 +18,7 @@ from inductory_client.integrations.vllm.counts import Counts
 from inductory_client.integrations.vllm.factors import kin_of, target_of
 from inductory_client.integrations.vllm.model import BACKEND, SCHEME, ModelLevel
 from inductory_client.trouble import forget_warnings
+from torch._inductor.codecache import PyCodeCache
 
 PUBLISHED = {"model/0000": b"first half, ", "model/0001": b"second half"}
 KEY = "0" * 64 + "/rank_0_0"
@@ -65,11 +66,13 @@ class Fleet:
             assert cache.offer(key, files, kin=kin_of(Tiny.vllm_config, Tiny.__qualname__))
             assert builder.publisher.drain(30)
 
-    def start(self, key: str = KEY) -> Start:
-        """Have a fresh node load its model."""
+    def start(self, key: str = KEY, runs: str = "") -> Start:
+        """Have a fresh node load its model, in which generated code `runs`."""
         path = self.folder / "node" / "torch_compile_cache" / "torch_aot_compile" / key / "model"
 
         def load(model: Any, path: str) -> bytes | None:
+            if runs:
+                PyCodeCache.load(runs)
             return Path(path).read_bytes() if Path(path).exists() else None
 
         with self.client("node") as node:
@@ -140,6 +143,29 @@ def test_a_data_parallel_rank_that_works_with_others_is_not(
     fleet.publish(PUBLISHED)
     monkeypatch.setattr(Tiny.vllm_config.parallel_config, "data_parallel_size", 4)
     check_it_is_missed(fleet.start(KEY.replace("rank_0_0", "rank_0_3")), "nobody has published it)")
+
+
+@pytest.mark.parametrize(("gpu", "served"), [(0, True), (1, False)])
+def test_code_that_runs_on_another_gpu_is_not_run(
+    fleet: Fleet, gpu: int, served: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PyCodeCache, "modules", [])
+    fleet.publish(PUBLISHED)
+    runs = f"def call():\n    with torch.cuda._DeviceGuard({gpu}):\n        pass\n"
+    start = fleet.start(runs=runs)
+    if served:
+        assert start.counts.served == {"model": 1}
+    else:
+        assert (start.loaded, start.counts.served, start.counts.missed) == (None, {}, {"model": 1})
+        assert "what the store had is for GPU 1" in start.counts.line()
+
+
+def test_where_it_is_not_known_on_which_gpu_code_runs_it_is_compiled(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PyCodeCache, "modules", [SimpleNamespace(__file__="/not/there.py")])
+    fleet.publish(PUBLISHED)
+    check_it_is_missed(fleet.start(), "which GPU a model is for isn't known")
 
 
 @pytest.mark.parametrize("lacking", ["model/0000", "model/0001"])

@@ -16,6 +16,7 @@ from inductory_client.integrations.vllm.device_index import on_gpu
 from torch._dynamo.package import InlinedSource
 from torch._inductor.runtime.hints import DeviceProperties
 from torch._inductor.triton_bundler import TritonBundle, TritonKernelArtifact, TritonKernelArtifacts
+from torch.utils._appending_byte_serializer import AppendingByteSerializer, BytesReader, BytesWriter
 from torch.utils._ordered_set import OrderedSet
 
 FOLDER = f"/VLLM_CACHE_ROOT/torch_compile_cache/torch_aot_compile/{'ab' * 32}/inductor_cache"
@@ -122,6 +123,39 @@ def nested(value: Any) -> bytes:
     return pickle.dumps({"store": pickle.dumps(value, protocol=4)}, protocol=4)
 
 
+def part(keys: list[str]) -> bytes:
+    """A part that says its keys, and those of its two entries."""
+
+    def write(writer: BytesWriter, entry: tuple[str, str]) -> None:
+        writer.write_str(entry[0])
+        writer.write_uint64(1)
+        writer.write_str(entry[1])
+        writer.write_bytes(pickle.dumps(keys))
+
+    entries: AppendingByteSerializer[tuple[str, str]] = AppendingByteSerializer(serialize_fn=write)
+    entries.append(("inductor", keys[1]))
+    entries.append(("autograd", keys[0]))
+    outer = BytesWriter()
+    outer.write_bytes(b"CacheCompiledArtifact")
+    outer.write_bytes(b"torch's key")
+    outer.write_str(keys[0])
+    outer.write_bytes(entries.to_bytes())
+    return outer.to_bytes()
+
+
+def read_part(data: bytes) -> tuple[str, dict[str, tuple[str, list[str]]]]:
+    """What torch reads of it: its own key, and by kind each entry's key and what is in it."""
+
+    def read(entry: BytesReader) -> tuple[str, tuple[str, list[str]]]:
+        kind = entry.read_str()
+        assert entry.read_uint64() == 1
+        return kind, (entry.read_str(), pickle.loads(entry.read_bytes()))
+
+    outer = BytesReader(data)
+    assert (outer.read_bytes(), outer.read_bytes()) == (b"CacheCompiledArtifact", b"torch's key")
+    return outer.read_str(), dict(AppendingByteSerializer.to_list(outer.read_bytes(), deserialize_fn=read))
+
+
 @pytest.mark.parametrize("kept", [pickle.dumps, nested])
 @pytest.mark.parametrize(("there", "here"), [(1, 0), (0, 1), (0, 7), (7, 0), (3, 12)])
 def test_it_becomes_what_the_other_gpu_has(kept: Callable[[Any], bytes], there: int, here: int) -> None:
@@ -166,6 +200,19 @@ def test_the_source_of_a_file_that_was_traced_stays_as_it_is() -> None:
     sources = [InlinedSource("module", 1, 2, "ab" * 32, each) for each in traced]
     moved = on_gpu(pickle.dumps([sources, "cuda:1"]), 1, 0, names_of_source)
     assert pickle.loads(moved) == [sources, "cuda:0"]
+
+
+def test_keys_of_torch_are_others_since_processes_of_a_node_share_its_caches() -> None:
+    """A part as vLLM keeps it in a file: torch puts what is in it into the caches before it loads it."""
+    keys = ["a" + "b" * 51, "f" + "c" * 51]
+    parts = [read_part(on_gpu(part(keys), 0, gpu, names_of_source)) for gpu in (0, 1, 2)]
+    assert parts[0] == (keys[0], {"autograd": (keys[0], keys), "inductor": (keys[1], keys)})
+    for akey, entries in parts:
+        (there, named), (fkey, same) = entries["autograd"], entries["inductor"]
+        assert (there, [akey, fkey]) == (akey, named)
+        assert named == same
+    assert len({akey for akey, _ in parts}) == 3
+    assert all(len(akey) == 52 and akey[0] == "a" for akey, _ in parts)
 
 
 @pytest.mark.parametrize("data", [b"", b"no file of torch's", b"\x80\x04"])

@@ -30,6 +30,7 @@ _RAW_STREAM = frozenset(
 _STREAM = re.compile(r"((?:raw_)?stream)(\d+)")
 """The name that a GPU's own stream is given: `stream0` by torch 2.11, `raw_stream0` by 2.13."""
 _CUDA = re.compile(r"cuda:(\d+)")
+_GUARD = re.compile(r"\b_DeviceGuard\((\d+)\)")
 
 # Names that speak of devices without meaning one of them.
 _HARMLESS = frozenset({"device", "device_str", "cuda", "stream", "synchronize"})
@@ -58,6 +59,11 @@ def device_index(tree: ast.Module) -> int | None:
     if len(reader.found) > 1:
         raise Unsupported(f"generated code names several GPUs: {', '.join(map(str, sorted(reader.found)))}")
     return next(iter(reader.found), None)
+
+
+def guarded_gpus(source: str) -> set[int]:
+    """Return the GPUs that generated source makes the current one, without understanding all of it."""
+    return set(map(int, _GUARD.findall(source)))
 
 
 def on_device(tree: ast.Module, index: int) -> ast.Module:

@@ -91,6 +91,7 @@ from .hooks import global_hooks, hooks_of, parts_of
 from .providing import KernelProvider, provided_kernels
 from .standalone import (
     deserialize_standalone,
+    generated_modules,
     names_of_source,
     serialize_standalone,
     watched_cache_keys,
@@ -144,6 +145,7 @@ __all__ = [
     "fills_uninitialised_memory",
     "freezes_weights",
     "generated_graphs",
+    "generated_modules",
     "global_hooks",
     "global_root",
     "gpu_requirements",

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -65,3 +66,9 @@ def names_of_source(source: str) -> SourceNames:
     only_here: Any = {"autotune_local_cache": True, "autotune_remote_cache": False}
     tuned: Any = AutotuneCache.create(only_here, f"{file}.py", "")
     return SourceNames(file, CompiledTritonKernels.key(source), os.path.basename(tuned.local_cache[1]))
+
+
+def generated_modules() -> list[str]:
+    """Return the files of the modules that Inductor generated and this process has loaded, in that order."""
+    codecache = sys.modules.get("torch._inductor.codecache")
+    return [str(module.__file__) for module in codecache.PyCodeCache.modules] if codecache else []

@@ -7,12 +7,18 @@ names sources by their digests, so other names follow:
     source of a kernel   --> its file, the key of the kernel in memory, the file with the setting that won
     generated module     --> its file
 
-All of these are exchanged, and nothing is run. What can't be understood isn't moved.
+    piece                --> its keys in torch's caches
+
+All of these are exchanged, and nothing is run. The keys, too, since processes of a node share the folder of
+those caches: under one key, one would be given what another has written for its own GPU. What can't be
+understood isn't moved.
 """
 
 from __future__ import annotations
 
 import ast
+import base64
+import hashlib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -38,6 +44,9 @@ _OF_A_SET = frozenset({"BINGET", "LONG_BINGET", "EMPTY_LIST", "MARK", "BININT1"}
 _NAMES = re.compile(r"\b(?:c[a-z2-7]{51}|[0-9a-f]{64}\.best_config)\b")
 """Names that are digests of sources."""
 _NAME_CHARS_MIN = 52
+
+_KEY = re.compile(r"[af][a-z2-7]{51}")
+"""Keys that torch gives what AOTAutograd and Inductor made of a graph, as texts of their own."""
 
 _TRACED = "content"
 """What comes before the source of a file that was traced: that is compared with the file, and stays."""
@@ -84,7 +93,9 @@ class _Move:
         return text
 
     def text(self, before: str, value: str) -> str:
-        return value if before == _TRACED else self._moved(value)
+        if before == _TRACED:
+            return value
+        return self._key(value) if _KEY.fullmatch(value) else self._moved(value)
 
     def number(self, after: str, between: tuple[str, ...], value: int) -> int:
         named = not between if after in _DEVICE else after == _INDICES and _OF_A_SET.issuperset(between)
@@ -113,6 +124,10 @@ class _Move:
             return f"{found[1]}{self.wanted}" if int(found[2]) == self.index else found[0]
 
         return _INDEX.sub(exchanged, text) if any(hint in text for hint in _INDEX_HINTS) else text
+
+    def _key(self, key: str) -> str:
+        digest = hashlib.sha256(f"{key} on GPU {self.wanted}".encode()).digest()
+        return key[0] + base64.b32encode(digest)[: len(key) - 1].decode().lower()
 
     def _renamed(self, old: SourceNames, new: SourceNames) -> None:
         for ours, theirs in zip(old, new, strict=True):

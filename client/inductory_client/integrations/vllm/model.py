@@ -22,7 +22,8 @@ from inductory_client.contract.manifest import PARTS_LIST
 from inductory_client.contract.wire import ArtifactWanted
 from inductory_client.fetch import DIFFERENCES_NAMED_MAX, Fetched
 from inductory_client.foreign import Files, ForeignCache, files_of
-from inductory_client.graph.torch_private import names_of_source
+from inductory_client.graph.device_source import guarded_gpus
+from inductory_client.graph.torch_private import generated_modules, names_of_source
 from inductory_client.integrations.vllm_folder.normal_form import normal_form, placed
 from inductory_client.integrations.vllm_folder.parts_list import parse_parts_list, relocate_parts_list
 from inductory_client.integrations.vllm_folder.tree import root_above
@@ -107,11 +108,12 @@ class ModelLevel:
                 with self._at(start):
                     loaded = original(model, aot_compilation_path)
                 start.restored = None
-                if loaded is not None:
+                if loaded is None:
+                    self._counts.missed_one(_MODEL, "vLLM couldn't load what the store had")
+                elif self._runs_here(start):
                     self._counts.served_one(_MODEL)
                     start.cache.loaded(start.key)
                     return loaded
-                self._counts.missed_one(_MODEL, "vLLM couldn't load what the store had")
                 with self._counts.ours("restore", "a model that can't be loaded isn't taken back"):
                     _take_back(start)
             self._publish_when_saved(model, start, path)
@@ -194,6 +196,16 @@ class ModelLevel:
             }
             FolderWriter(path.parent).write(path.name, here)
             return True
+        return False
+
+    def _runs_here(self, start: ModelStart) -> bool:
+        """Whether what was loaded is for this GPU alone: on another the engine would fail, or worse."""
+        with self._counts.ours("check", "which GPU a model is for isn't known, and it is compiled", _MODEL):
+            sources = (Path(each).read_text() for each in generated_modules())
+            others = set().union(*map(guarded_gpus, sources)) - {start.gpu}
+            if others:
+                self._counts.missed_one(_MODEL, f"what the store had is for GPU {min(others)}")
+            return not others
         return False
 
     def _publish_when_saved(self, model: Any, start: ModelStart, path: Path) -> None:

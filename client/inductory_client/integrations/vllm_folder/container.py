@@ -4,7 +4,7 @@ part    checksum | "CacheCompiledArtifact" | torch's key | its own key | entries
         checksum | "AOTCompiledArtifact"   | torch's key | pickle
 entries checksum | version | (kind | count | (key | bytes) ...) ...
 
-Kinds and keys are texts in base64.
+Kinds and keys, but for torch's, are texts in base64.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ Change = Callable[[bytes], bytes]
 
 
 def rewrite_part(data: bytes, changes: Changes) -> bytes:
-    """Return a file of torch's, a pickle or a part, with changed constants, and keys of entries changed as
-    texts are. Raises Malformed where it is neither.
+    """Return a file of torch's, a pickle or a part, with changed constants, and keys changed as texts are.
+    Raises Malformed where it is neither.
     """
 
     def pickled(entry: bytes) -> bytes:
@@ -40,8 +40,8 @@ def rewrite_part(data: bytes, changes: Changes) -> bytes:
 
 
 def rewrite_container(data: bytes, change: Change, key: Callable[[str], str] = lambda value: value) -> bytes:
-    """Return a part with `change(bytes)` for its pickle or for each of its entries, and `key(text)` for the
-    entries' keys.
+    """Return a part with `change(bytes)` for its pickle or for each of its entries, and `key(text)` for its
+    own key and the entries'.
 
     Raises Malformed where it isn't laid out as above.
     """
@@ -52,8 +52,11 @@ def rewrite_container(data: bytes, change: Change, key: Callable[[str], str] = l
         raise Malformed("this isn't a part that torch wrote")
     fields += [reader.field() for _ in range(count - 1)]
     reader.finish()
-    last = _rewrite_entries(fields[-1], change, key) if count == 4 else change(fields[-1])
-    return _sealed(b"".join(map(_field, [*fields[:-1], last])))
+    if count == 4:
+        fields[-2:] = [_changed(fields[-2], key), _rewrite_entries(fields[-1], change, key)]
+    else:
+        fields[-1] = change(fields[-1])
+    return _sealed(b"".join(map(_field, fields)))
 
 
 def _rewrite_entries(data: bytes, change: Change, key: Callable[[str], str]) -> bytes:
