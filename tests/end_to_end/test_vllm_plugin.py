@@ -57,6 +57,7 @@ def test_a_fresh_node_loads_and_compiles_nothing(cold: Started, node: Node) -> N
     fresh = node.start()
     assert (fresh.loaded, fresh.compiled) == (1, 0)
     assert fresh.counters.get("num_compiled_artifacts_saved", 0) == 0
+    assert fresh.counters.get("num_inductor_compiles", 0) == 0, "no submodule was given to the compiler"
     assert fresh.sums == cold.sums
     assert (fresh.served, fresh.missed, fresh.offered) == ({"model": 1}, {}, {})
     assert 0 < fresh.bytes_moved < 150_000

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import pprint
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from inductory_client.contract.errors import Malformed
-from inductory_client.integrations.vllm_folder.parts_list import Part, parse_parts_list, relocate_parts_list
+from inductory_client.integrations.vllm_folder.parts_list import (
+    Part,
+    complete_parts_list,
+    parse_parts_list,
+    relocate_parts_list,
+)
 
 NEWER = {
     ((1, 16384), 0, "inductor_standalone"): {
@@ -106,3 +113,38 @@ def test_any_path_survives_a_move_and_back(paths: list[str]) -> None:
     assert [part.path for part in parse_parts_list(moved)] == [
         "/new/" + part.path.removeprefix("/old/") for part in parse_parts_list(before) if part.path
     ]
+
+
+ONE_BACKEND = {key: value for key, value in NEWER.items() if key[0] != 8}
+OTHERS = {((1, 16384), 0): "a1", ((1, 16384), 1): "a1", ((1, 16384), 2): "a1", ((1, 16384), 28): "a2"}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        text(ONE_BACKEND),
+        text(ONE_BACKEND) + b"\n",
+        text(ONE_BACKEND)[:-1] + b",\n}\n",
+        repr(ONE_BACKEND).encode(),
+    ],
+)
+def test_submodules_of_the_same_code_are_listed_too(data: bytes) -> None:
+    completed = ast.literal_eval(complete_parts_list(data, OTHERS).decode())
+    shared = ONE_BACKEND[(1, 16384), 0, "inductor_standalone"]
+    more = {((1, 16384), index, "inductor_standalone"): shared for index in (1, 2)}
+    assert completed == ONE_BACKEND | more
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [{}, {((1, 16384), 0): "a1"}, {((1, 16384), 1): "of nothing that is listed"}, {((1, 8), 1): "a1"}],
+    ids=["none", "listed", "another key", "another range"],
+)
+def test_a_list_with_nothing_to_add_stays_as_it_is(keys: dict[Any, str]) -> None:
+    data = text(ONE_BACKEND)
+    assert complete_parts_list(data, keys) == data
+
+
+def test_the_older_form_is_completed_as_well() -> None:
+    completed = complete_parts_list(text(OLDER), {(None, 1): "fhash"})
+    assert ast.literal_eval(completed.decode()) == OLDER | {(None, 1, "inductor"): OLDER[None, 0, "inductor"]}

@@ -19,13 +19,18 @@ from typing import Any
 
 from inductory_client.client import Client
 from inductory_client.contract.manifest import PARTS_LIST
+from inductory_client.contract.shape import Shape
 from inductory_client.contract.wire import ArtifactWanted
 from inductory_client.fetch import DIFFERENCES_NAMED_MAX, Fetched
 from inductory_client.foreign import Files, ForeignCache, files_of
 from inductory_client.graph.device_source import guarded_gpus
-from inductory_client.graph.torch_private import generated_modules, names_of_source
+from inductory_client.graph.torch_private import generated_modules, names_of_source, watched_cache_keys
 from inductory_client.integrations.vllm_folder.normal_form import normal_form, placed
-from inductory_client.integrations.vllm_folder.parts_list import parse_parts_list, relocate_parts_list
+from inductory_client.integrations.vllm_folder.parts_list import (
+    complete_parts_list,
+    parse_parts_list,
+    relocate_parts_list,
+)
 from inductory_client.integrations.vllm_folder.tree import root_above
 from inductory_client.integrations.vllm_folder.writer import FolderWriter
 
@@ -63,6 +68,8 @@ class ModelStart:
     """What came from the store, while vLLM loads it."""
     folders: dict[str, Path] = field(default_factory=dict)
     """Where the parts of this model lie that vLLM compiled into files, by prefix."""
+    keys: dict[str, dict[tuple[Shape, int], str]] = field(default_factory=dict)
+    """torch's keys of this model's submodules, by prefix, compile range and index."""
     lists: list[Path] = field(default_factory=list)
     """The parts lists that were restored."""
     pieces: list[bytes] = field(default_factory=list)
@@ -130,6 +137,7 @@ class ModelLevel:
             start = self._current
             if start is not None and not disable_cache:
                 start.folders[prefix] = Path(cache_dir)
+                manager.inductory_keys = start.keys.setdefault(prefix, {})
                 if start.restored is not None:
                     with self._counts.ours("restore", "the pieces of a model aren't restored"):
                         start.lists += _write_pieces(start.restored, prefix, Path(cache_dir))
@@ -146,6 +154,59 @@ class ModelLevel:
             original(artifacts, submod_name, shape, entry)
 
         return insert
+
+    def around_compile_graph(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """Return what stands in for `CompilerManager.compile`, which also finds that it has compiled the same
+        before.
+        """
+
+        def compile_graph(
+            manager: Any,
+            graph: Any,
+            example_inputs: Any,
+            additional_inductor_config: Any,
+            compilation_config: Any,
+            compile_range: Any,
+            graph_index: int = 0,
+            num_graphs: int = 1,
+            is_encoder: bool = False,
+        ) -> Any:
+            known: dict[tuple[Shape, int], str] = getattr(manager, "inductory_keys", {})
+            place = (int(compile_range.start), int(compile_range.end)), graph_index
+            with watched_cache_keys(lambda key: known.update({place: key})):
+                return original(
+                    manager,
+                    graph,
+                    example_inputs,
+                    additional_inductor_config,
+                    compilation_config,
+                    compile_range,
+                    graph_index,
+                    num_graphs,
+                    is_encoder,
+                )
+
+        return compile_graph
+
+    def around_load_piece(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """Return what stands in for `InductorStandaloneAdaptor.load`: what several submodules share is loaded
+        once.
+        """
+
+        def load(
+            adaptor: Any,
+            handle: tuple[str, str],
+            graph: Any,
+            example_inputs: Any,
+            graph_index: int,
+            compile_range: Any,
+        ) -> Any:
+            loaded = adaptor.__dict__.setdefault("inductory_loaded", {})
+            if handle not in loaded:
+                loaded[handle] = original(adaptor, handle, graph, example_inputs, graph_index, compile_range)
+            return loaded[handle]
+
+        return load
 
     def _start_of(self, model: Any, path: Path) -> ModelStart | None:
         """Return what is known of a model before it is captured; None where it can't be keyed."""
@@ -236,7 +297,7 @@ class ModelLevel:
                 pieces = [start.travelling(_PIECE, piece) for piece in inside]
                 found = named(_MODEL, cut(start.travelling(_MODEL, path.read_bytes()), pieces))
                 for prefix, folder in folders.items():
-                    found |= _read_pieces(prefix, folder, start.travelling)
+                    found |= _read_pieces(prefix, folder, start)
                 return found
 
             if start.cache.offer_later(
@@ -271,8 +332,9 @@ def _reason(fetched: Fetched, key: str) -> str:
     return f"nobody has published it; the nearest differs in {named}"
 
 
-def _read_pieces(prefix: str, folder: Path, travelling: Callable[[str, bytes], bytes]) -> Files:
-    """Return the parts list of a folder, made to name its own folder, and the files that it names.
+def _read_pieces(prefix: str, folder: Path, start: ModelStart) -> Files:
+    """Return the parts list of a folder, made to name its own folder and all submodules, and the files that
+    it names.
 
     Raises Malformed, Unsupported and OSError. Nothing where the model has no parts in files.
     """
@@ -282,7 +344,8 @@ def _read_pieces(prefix: str, folder: Path, travelling: Callable[[str, bytes], b
     data = listed.read_bytes()
     names = sorted({Path(part.path).name for part in parse_parts_list(data) if part.path is not None})
     moved = relocate_parts_list(data, lambda recorded: f"{_RELOCATED}/{Path(recorded).name}")
-    files = {name: travelling(_PIECE, (folder / name).read_bytes()) for name in names}
+    moved = complete_parts_list(moved, start.keys.get(prefix, {}))
+    files = {name: start.travelling(_PIECE, (folder / name).read_bytes()) for name in names}
     return {f"{_PIECES}/{prefix}/{name}": each for name, each in (files | {PARTS_LIST: moved}).items()}
 
 

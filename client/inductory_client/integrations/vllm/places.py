@@ -53,6 +53,21 @@ INITIALIZE_CACHE = Place(
 INSERT_PIECE = Place(
     f"{_COMPILATION}.caching", "StandaloneCompiledArtifacts.insert", ("self", "submod_name", "shape", "entry")
 )
+COMPILE_GRAPH = Place(
+    f"{_COMPILATION}.backends",
+    "CompilerManager.compile",
+    (
+        "self",
+        "graph",
+        "example_inputs",
+        "additional_inductor_config",
+        "compilation_config",
+        "compile_range",
+        "graph_index",
+        "num_graphs",
+        "is_encoder",
+    ),
+)
 COMPILE = Place(
     f"{_COMPILATION}.compiler_interface",
     "InductorStandaloneAdaptor.compile",
@@ -75,7 +90,7 @@ MODELINFO_NAME = Place(_REGISTRY, "_LazyRegisteredModel._get_cache_filename", ("
 WARMED_UP = Place("vllm.v1.worker.gpu_worker", "Worker.compile_or_warm_up_model", ("self",))
 
 PLACES: dict[VllmLevel, tuple[Place, ...]] = {
-    "model": (LOAD_MODEL, INITIALIZE_CACHE, INSERT_PIECE),
+    "model": (LOAD_MODEL, INITIALIZE_CACHE, INSERT_PIECE, COMPILE_GRAPH, LOAD_PIECE),
     "submodule": (COMPILE, LOAD_PIECE, CACHE_ENABLED),
     "modelinfo": (READ_MODELINFO, WRITE_MODELINFO, MODELINFO_FOLDER, MODELINFO_NAME),
     "triton": (MODEL_MADE, WARMED_UP),

@@ -125,6 +125,8 @@ def _install_model(client: Client, counts: Counts, kernels: TritonLevel | None) 
             return False
         places.go_around(places.INITIALIZE_CACHE, level.around_initialize_cache)
         places.go_around(places.INSERT_PIECE, level.around_insert)
+        places.go_around(places.COMPILE_GRAPH, level.around_compile_graph)
+        places.go_around(places.LOAD_PIECE, level.around_load_piece)
         return True
 
     level = ModelLevel(client, counts, known)

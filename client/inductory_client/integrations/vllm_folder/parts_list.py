@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -79,6 +79,39 @@ def relocate_parts_list(data: bytes, relocate: Callable[[str], str]) -> bytes:
         pieces += [data[done:begin], repr(moved).encode()]
         done = starts[node.end_lineno - 1] + node.end_col_offset
     return b"".join([*pieces, data[done:]])
+
+
+def complete_parts_list(data: bytes, keys: Mapping[tuple[Shape, int], str]) -> bytes:
+    """Return the parts list with a line also for each submodule that shares the code of a listed one.
+
+    vLLM lists code once, and learns that another submodule has the same by giving that one a key. `keys` are
+    those keys, by compile range and submodule index. Raises Malformed.
+    """
+    parts = parse_parts_list(data)
+    starts = _line_starts(data)
+
+    def text(node: ast.expr) -> bytes:
+        assert node.end_lineno is not None
+        assert node.end_col_offset is not None
+        begin = starts[node.lineno - 1] + node.col_offset
+        return data[begin : starts[node.end_lineno - 1] + node.end_col_offset]
+
+    values = {
+        (part.shape, part.cache_key): text(value)
+        for part, (_, value) in zip(parts, _lines(data), strict=True)
+    }
+    backends = {part.backend for part in parts}
+    listed = {(part.shape, part.submodule_index) for part in parts}
+    lines = [
+        b"    %b: %b,\n" % (repr((shape, index, *backends)).encode(), values[shape, key])
+        for (shape, index), key in sorted(keys.items(), key=lambda item: item[0][1])
+        if (shape, index) not in listed and (shape, key) in values
+    ]
+    if not lines or len(backends) != 1:
+        return data
+    end = data.rindex(b"}")
+    comma = b"" if data[:end].rstrip().endswith(b",") else b","
+    return b"".join([data[:end].rstrip(), comma, b"\n", *lines, data[end:]])
 
 
 def _value(value: Any) -> tuple[str, str | None]:
