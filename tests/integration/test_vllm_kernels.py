@@ -137,3 +137,20 @@ def test_keys_that_lead_elsewhere_are_not_asked_for(place: dict[str, str], tmp_p
         assert first.publisher.drain(30)
         counts = listed_by(first)
     assert (counts.served, counts.missed) == ({"triton": 0}, {})
+
+
+def test_kernels_that_came_one_by_one_are_counted_too(
+    place: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from inductory_client.integrations.triton_cache import sharing
+    from inductory_client.integrations.triton_cache.target import group_target
+
+    monkeypatch.setattr(sharing, "_served", 0)
+    with client(tmp_path / "first", **place) as first:
+        triton = ForeignCache(client=first, scheme="triton", backend="triton", target=group_target())
+        assert triton.offer(RUNNERS, {"compute_slots.json": b"{}"})
+        assert first.publisher.drain(30)
+    with client(tmp_path / "second", **place) as second:
+        assert sharing.fetch(RUNNERS) is not None
+        assert sharing.fetch(ANOTHER) is None
+        assert listed_by(second, RUNNERS).served == {"triton": 1}

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from .choosing import install
 from .manager import InductoryCacheManager
-from .sharing import prefetch, waited_s
+from .sharing import prefetch, served, waited_s
 from .used import used_keys
 
-__all__ = ["InductoryCacheManager", "install", "prefetch", "used_keys", "waited_s"]
+__all__ = ["InductoryCacheManager", "install", "prefetch", "served", "used_keys", "waited_s"]

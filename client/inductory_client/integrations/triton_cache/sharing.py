@@ -38,6 +38,7 @@ _NATIVE_KEY = re.compile(r"[A-Z2-7]{1,64}/[^/\0\\]{1,200}\.so")
 _LOCK = ForkLock()
 _ARRIVED: dict[str, Files] = {}
 _waited_s = 0.0
+_served = 0
 
 
 def is_shared() -> bool:
@@ -68,16 +69,28 @@ def native_key(triton_key: str, filename: str) -> str:
 
 def fetch(key: str) -> Files | None:
     """Return an entry's files as they travel, verified; None where there is no such entry."""
+    global _served
     with waiting():
         with _LOCK:
             arrived = _ARRIVED.pop(key, None)
-        return _fetch([key]).get(key) if arrived is None else arrived
+        if arrived is not None:
+            return arrived
+        found = _fetch([key]).get(key)
+        with _LOCK:
+            _served += found is not None
+        return found
 
 
 def waited_s() -> float:
     """Return for how many seconds Triton has waited here so far, in this process."""
     with _LOCK:
         return _waited_s
+
+
+def served() -> int:
+    """Return how many entries came one by one so far, in this process: not by `prefetch`."""
+    with _LOCK:
+        return _served
 
 
 @contextmanager

@@ -43,9 +43,11 @@ class TritonLevel:
     def offer(self) -> None:
         """Publish which kernels this start used, for each of its models that nobody has listed any for."""
         with self._counts.ours("kernels", "the model runner's kernels aren't listed"):
-            from inductory_client.integrations.triton_cache import used_keys, waited_s
+            from inductory_client.integrations.triton_cache import served, used_keys, waited_s
 
             self._counts.waited("triton", waited_s())
+            if one_by_one := served():
+                self._counts.served_one(_LEVEL, one_by_one)
             while self._asking:
                 self._asking.pop().join()  # a fetch ends by its own deadline
             used = sorted(key for key in used_keys() if not _OF_INDUCTOR.match(key))
