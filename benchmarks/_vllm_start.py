@@ -1,9 +1,10 @@
 """One start of vLLM in a fresh process. Prints JSON.
 
-    python benchmarks/_vllm_start.py MODEL [--tensor-parallel 2]
+    python benchmarks/_vllm_start.py MODEL [--tensor-parallel 2] [--gpu 1]
 
 MODEL is a folder with a `config.json`: weights are made up, equal tokens mean equal kernels. Imports come
-before the start; what counts is `LLM()`.
+before the start; what counts is `LLM()`. On another GPU than the first it starts as the data-parallel rank
+that vLLM would start there.
 """
 
 from __future__ import annotations
@@ -24,12 +25,15 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("model")
     parser.add_argument("--tensor-parallel", type=int, default=1)
+    parser.add_argument("--gpu", type=int, default=0)
     chosen = parser.parse_args()
     began = time.perf_counter()
     import torch
     from vllm import LLM, SamplingParams  # type: ignore[import-not-found]
     from vllm.compilation.counter import compilation_counter  # type: ignore[import-not-found]
 
+    if chosen.gpu:
+        _start_on(chosen.gpu)
     imported = time.perf_counter()
     llm = LLM(
         model=chosen.model,
@@ -61,6 +65,21 @@ def main() -> None:
     print("\n" + json.dumps(result), flush=True)
     if chosen.tensor_parallel == 1:
         _close()
+
+
+def _start_on(gpu: int) -> None:
+    """Have vLLM's configuration say what it says of a data-parallel rank that is an engine of its own."""
+    from vllm.engine.arg_utils import EngineArgs  # type: ignore[import-not-found]
+
+    make = EngineArgs.create_engine_config
+
+    def made(*args: Any, **kwargs: Any) -> Any:
+        config = make(*args, **kwargs)
+        config.parallel_config.data_parallel_rank_local = gpu
+        config.parallel_config.data_parallel_index = gpu
+        return config
+
+    EngineArgs.create_engine_config = made
 
 
 def _counts() -> dict[str, Any]:

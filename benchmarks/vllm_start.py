@@ -1,6 +1,7 @@
 """What vLLM's start costs on a fresh node, with kernels from the store and without.
 
     python benchmarks/vllm_start.py [--rounds 2] [--repeats 2]  -->  build/bench/vllm_start.json
+    python benchmarks/vllm_start.py --faults | --moves
     python benchmarks/vllm_start.py --summarise RUNS.jsonl ...
 
 For a machine with vLLM and a GPU. Every start is a fresh process. A round starts vLLM without Inductory with
@@ -8,8 +9,9 @@ all caches empty (cold) and again on the same node (warm), then with Inductory a
 compiles and publishes (first); then by turns with the cold start's cache brought back by hand and
 TRITON_CACHE_DIR set to it (restored), and with Inductory and all empty (fresh), the store on the same machine
 over HTTP with verification on.
-`--faults` starts it with nothing but stores that refuse, hang or lie. Each start is one line of
-`build/bench/vllm_start.jsonl` as soon as it ended.
+`--faults` starts it with nothing but stores that refuse, hang or lie. `--moves` needs two GPUs: what was
+compiled on either (made) is loaded on the other with all caches empty (moved), and then on the first one with
+those caches (beside). Each start is one line of `build/bench/vllm_start.jsonl` as soon as it ended.
 """
 
 from __future__ import annotations
@@ -47,6 +49,7 @@ GOALS: dict[str, Goal] = {
     "mega_bytes_moved": ("at_most", 1_000_000),
     "mega_first_waited_share": ("at_most", 0.02),
     "fault_waited_s": ("at_most", 2.2),
+    "moved_compiled": ("equals", 0),
     "tokens_equal": ("equals", True),
 }
 MEASURED = {
@@ -54,11 +57,13 @@ MEASURED = {
     "bytes_moved": "packed bytes that a fresh node's start moves",
     "first_waited_share": "seconds of LLM() that the compiling node spent in our hooks, over LLM()",
     "fault_waited_s": "the same seconds, the most that a start without a usable store has spent",
+    "moved_compiled": "submodules that a start compiled of what was published on the other GPU, at most",
     "tokens_equal": "all starts of one degree of parallelism answered with the same tokens",
 }
 FORMS = {"pieces": "0", "mega": "1"}
 ROWS = ("cold", "warm", "restored", "first", "fresh")
 FAULTS = ("refuses", "hangs", "lies")
+MOVES = ("made", "moved", "beside")
 _FOREIGN = ("INDUCTORY_", "TORCHINDUCTOR_", "TRITON_")
 _INIT_ENGINE = re.compile(r"init engine \(.*?took ([0-9.]+) s")
 _LINE = re.compile(r"Inductory: (served .*)")
@@ -71,6 +76,7 @@ def main() -> None:
     parser.add_argument("--rows", default=",".join(ROWS))
     parser.add_argument("--repeats", type=int, default=1, help="of the restored and fresh starts of a round")
     parser.add_argument("--faults", action="store_true", help="starts without a usable store, and no rounds")
+    parser.add_argument("--moves", action="store_true", help="starts on one GPU and another, and no rounds")
     parser.add_argument("--tensor-parallel", type=int, default=1)
     parser.add_argument("--summarise", nargs="+", type=Path, metavar="RUNS")
     chosen = parser.parse_args()
@@ -86,6 +92,9 @@ def main() -> None:
         for form in chosen.forms.split(","):
             if chosen.faults:
                 bench.faults(form)
+                continue
+            if chosen.moves:
+                bench.moves(form)
                 continue
             for number in range(1, chosen.rounds + 1):
                 bench.round(form, number, chosen.rows.split(","))
@@ -147,11 +156,22 @@ class Bench:
                 keys = self._folder / "keys"
                 self._start(form, kind, number, INDUCTORY_URL=url, INDUCTORY_CONFIG_DIR=str(keys))
 
+    def moves(self, form: str) -> None:
+        for number, (there, here) in enumerate(((0, 1), (1, 0)), 1):
+            place = self._folder / f"store-{form}-{there}"
+            with _servers.store(place) as url:
+                keys = {"INDUCTORY_URL": url, "INDUCTORY_CONFIG_DIR": str(place / "keys")}
+                self._wipe()
+                self._start(form, "made", number, gpu=there, **keys)
+                self._wipe()
+                self._start(form, "moved", number, gpu=here, **keys)
+                self._start(form, "beside", number, gpu=there, **keys)
+
     def _wipe(self) -> None:
         shutil.rmtree(self._home, ignore_errors=True)
         (self._home / "tmp").mkdir(parents=True)
 
-    def _start(self, form: str, name: str, number: int, **more: str) -> None:
+    def _start(self, form: str, name: str, number: int, gpu: int = 0, **more: str) -> None:
         environ = {key: value for key, value in os.environ.items() if not key.startswith(_FOREIGN)}
         environ |= {
             "HOME": str(self._home),
@@ -164,7 +184,7 @@ class Bench:
             **more,
         }
         command = [sys.executable, str(HERE / "_vllm_start.py"), str(self._model)]
-        command += ["--tensor-parallel", str(self._tensor_parallel)]
+        command += ["--tensor-parallel", str(self._tensor_parallel), "--gpu", str(gpu)]
         done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=CHILD_S_MAX)
         said = done.stdout + done.stderr
         with (OUT / "vllm_start.log").open("a") as log:
@@ -226,7 +246,7 @@ def _figures(runs: list[dict[str, Any]]) -> tuple[dict[str, Any], dict[str, Goal
     for run in runs:
         rows[run["tensor_parallel"], run["form"], run["row"]].append(run)
     for (degree, form, row), each in rows.items():
-        if row in FAULTS:
+        if row in FAULTS + MOVES:
             continue
         name = f"{_degree(degree)}{form}_{row}"
         for figure in ("llm_s", "compile_s", "init_engine_s"):
@@ -251,6 +271,9 @@ def _figures(runs: list[dict[str, Any]]) -> tuple[dict[str, Any], dict[str, Goal
     faults = [run for (_, _, row), each in rows.items() if row in FAULTS for run in each]
     if faults:
         figures["fault_waited_s"] = round(max(run["inductory"]["waited_s"] for run in faults), 3)
+    moved = [run for (_, _, row), each in rows.items() if row in MOVES[1:] for run in each]
+    if moved:
+        figures["moved_compiled"] = max(run["inductory"]["engine"]["inductor_generated"] for run in moved)
     tokens = {(run["tensor_parallel"], json.dumps(run["tokens"])) for run in runs}
     figures["tokens_equal"] = len(tokens) == len({degree for degree, _ in tokens})
     for told in ("gpu", "engine"):
