@@ -162,16 +162,16 @@ class Bench:
             with _servers.store(place) as url:
                 keys = {"INDUCTORY_URL": url, "INDUCTORY_CONFIG_DIR": str(place / "keys")}
                 self._wipe()
-                self._start(form, "made", number, gpu=there, **keys)
+                self._start(form, "made", number, there, **keys)
                 self._wipe()
-                self._start(form, "moved", number, gpu=here, **keys)
-                self._start(form, "beside", number, gpu=there, **keys)
+                self._start(form, "moved", number, here, **keys)
+                self._start(form, "beside", number, there, **keys)
 
     def _wipe(self) -> None:
         shutil.rmtree(self._home, ignore_errors=True)
         (self._home / "tmp").mkdir(parents=True)
 
-    def _start(self, form: str, name: str, number: int, gpu: int = 0, **more: str) -> None:
+    def _start(self, form: str, name: str, number: int, gpu: int = 0, /, **more: str) -> None:
         environ = {key: value for key, value in os.environ.items() if not key.startswith(_FOREIGN)}
         environ |= {
             "HOME": str(self._home),
