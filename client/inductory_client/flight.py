@@ -12,7 +12,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .contract.canonical_json import digest_of_json
@@ -39,6 +39,9 @@ def one_a_node(root: Path, keys: Iterable[str], deadline: Deadline) -> Iterator[
         _wait_for(lock, deadline.half())
         yield
     finally:
+        # A child that was forked meanwhile has the file open, too: closing it here would leave it locked.
+        with suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_UN)
         os.close(lock)
 
 

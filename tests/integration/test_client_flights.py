@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import subprocess
 import sys
 import threading
@@ -124,6 +126,24 @@ def test_what_one_got_while_another_waited_for_it_is_not_asked_for_again(node: N
         process.kill()
         waiting.join()
     assert (len(found[0].pieces), found[0].bytes_moved) == (1, 0)
+
+
+def test_a_child_that_was_forked_meanwhile_keeps_nobody_waiting(node: Node) -> None:
+    reading, writing = os.pipe()
+    with one_a_node(node.cache, ["a key"], Deadline(5)):
+        child = os.fork()
+        if child == 0:
+            os.close(writing)
+            os.read(reading, 1)  # until the test is over
+            os._exit(0)
+    (file,) = (node.cache / FOLDER).iterdir()
+    try:
+        with file.open() as there:
+            fcntl.flock(there, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        os.close(writing)
+        os.close(reading)
+        os.waitpid(child, 0)
 
 
 @pytest.mark.parametrize("spoilt", ["a file", "a link"])

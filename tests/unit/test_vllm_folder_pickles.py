@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import pickletools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -131,6 +132,26 @@ def test_only_what_is_changed_changes(value: Any, protocol: int) -> None:
     read = pickle.loads(moved)
     assert (read[0], read[2], read[3]) == (value, value, "x" * 70_000)
     assert read[1] == "another"
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text() | st.binary() | st.floats(allow_nan=False),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner) | st.tuples(inner, inner),
+    ),
+    st.sampled_from([4, 5]),
+)
+def test_texts_are_found_where_python_finds_them(value: Any, protocol: int) -> None:
+    data = pickle.dumps([value, "text", b"bytes" * 100, value, 1 << 3000, frozenset([1])], protocol=protocol)
+    seen: list[str] = []
+
+    def see(before: str, text: str) -> str:
+        seen.append(text)
+        return text
+
+    assert rewrite_pickle(data, Changes(text=see)) is data
+    texts = ("SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8")
+    assert seen == [found for opcode, found, _ in pickletools.genops(data) if opcode.name in texts]
 
 
 @pytest.mark.parametrize(

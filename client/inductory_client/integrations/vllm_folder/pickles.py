@@ -76,7 +76,7 @@ def is_pickle(data: bytes) -> bool:
 
 def rewrite_pickle(data: bytes, changes: Changes, depth: int = 0) -> bytes:
     """Return the pickle with changed constants, those of pickles in its bytes included; `data` itself where
-    nothing changes. Raises Malformed where it isn't one whole pickle of protocol 2 or newer.
+    nothing changes. Raises Malformed where it isn't one whole pickle of protocol 4 or newer.
     """
     if depth > DEPTH_MAX or not changes.concerns(data):
         return data
@@ -93,10 +93,10 @@ def rewrite_pickle(data: bytes, changes: Changes, depth: int = 0) -> bytes:
             remembered += 1
         elif code in _GETS:
             recalled = memo.get(int.from_bytes(data[begin:end], "little"))
-            if recalled is None:
-                since.append(code)
-            else:
+            if recalled is not None:
                 text, since = recalled, []
+            elif len(since) < _SINCE_MAX:
+                since.append(code)
         elif code in _TEXTS:
             value = _decoded(data[begin:end])
             changed = changes.text(text, value)
@@ -106,7 +106,8 @@ def rewrite_pickle(data: bytes, changes: Changes, depth: int = 0) -> bytes:
         elif code in _BYTES:
             replacement = _replacement(data[begin:end], named, changes, depth)
             named = ""
-            since.append(code)
+            if len(since) < _SINCE_MAX:
+                since.append(code)
         elif code in _PUTS:
             if not since:
                 memo[int.from_bytes(data[begin:end], "little")] = text
