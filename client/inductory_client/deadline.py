@@ -40,7 +40,7 @@ class Deadline:
 
 
 class StoreBudget:
-    """The seconds that a start may wait for the store, over all its calls and threads.
+    """The seconds that a start may lose to the store, over all its calls and threads.
 
     A start is a run of waits with less than ten minutes between them, so that a process which meets a new
     graph hours later has a fresh budget. Waits that overlap count once: a start loses time by the clock, not
@@ -80,14 +80,21 @@ class StoreBudget:
         """
         with self._lock:
             left = self._remaining()
-            if left < WAIT_S_MIN:
-                raise DeadlineExceeded("this start has spent what it may wait for the store")
+        if left < WAIT_S_MIN:
+            raise DeadlineExceeded("this start has spent what it may wait for the store")
+        with self.drawing():
+            yield Deadline(left * share, self._clock)
+
+    @contextmanager
+    def drawing(self) -> Iterator[None]:
+        """Draw the time spent inside, as what the start loses to us whether or not we ask the store."""
+        with self._lock:
             if self._waiting == 0:
-                self._spent = self.seconds - left
+                self._spent = self.seconds - self._remaining()
                 self._since = self._clock()
             self._waiting += 1
         try:
-            yield Deadline(left * share, self._clock)
+            yield
         finally:
             with self._lock:
                 self._waiting -= 1

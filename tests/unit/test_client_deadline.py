@@ -101,3 +101,19 @@ def test_no_start_waits_longer_than_its_budget(waits: list[tuple[float, float]])
             assert budget.remaining() < 0.01
         clock.pass_by(pause_s)
     assert waited <= 2.0 + 1e-6
+
+
+def test_what_we_take_ourselves_is_no_time_for_the_store_and_needs_no_rest_of_it() -> None:
+    clock = FakeClock()
+    budget = StoreBudget(2.0, clock)
+    with budget.drawing():
+        clock.pass_by(0.25)
+        with budget.waiting(0.5) as deadline:
+            assert deadline.remaining() == pytest.approx(0.875)
+            clock.pass_by(0.5)
+        clock.pass_by(0.25)
+    assert budget.remaining() == 1.0
+    with budget.drawing():
+        clock.pass_by(1.5)
+    with budget.drawing():
+        assert budget.remaining() == 0

@@ -76,7 +76,7 @@ def test_what_was_prefetched_is_bounded_and_handed_over_once(monkeypatch: pytest
     found = {f"{name}/{name}.so": {f"{name}.so": b"bytes"} for name in "ABC"}
     asked: list[str] = []
 
-    def fetch(keys: Any) -> dict[str, Any]:
+    def fetch(keys: Any, share: float = 1.0) -> dict[str, Any]:
         keys = list(keys)
         asked.extend(keys)
         return {key: found[key] for key in keys}

@@ -6,6 +6,8 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from client_samples import FakeClock
+from inductory_client.deadline import StoreBudget
 from inductory_client.integrations.vllm import counts as module
 from inductory_client.integrations.vllm.counts import GENERATED, Counts, engine_counters
 
@@ -94,3 +96,15 @@ def test_the_counters_are_vllms_and_inductors(monkeypatch: pytest.MonkeyPatch) -
 def test_inductors_are_counted_where_vllm_has_moved_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "vllm.compilation.counter", SimpleNamespace())
     assert list(engine_counters()) == [GENERATED]
+
+
+@pytest.mark.parametrize(("beside", "left"), [(False, 1.5), (True, 2.0)])
+def test_a_step_that_the_start_waits_for_leaves_less_for_the_store(beside: bool, left: float) -> None:
+    clock = FakeClock()
+    budget = StoreBudget(2.0, clock)
+    counts = Counts(SimpleNamespace(budget=budget))  # type: ignore[arg-type]
+    with counts.ours("key", "no key can be made", "model", beside=beside):
+        clock.pass_by(0.5)
+        raise ValueError
+    assert budget.remaining() == left
+    assert counts.missed == {"model": 1}

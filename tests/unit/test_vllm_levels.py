@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from inductory_client.deadline import StoreBudget
 from inductory_client.integrations.vllm.counts import Counts
 from inductory_client.integrations.vllm.model import ModelLevel
 from inductory_client.integrations.vllm.modelinfo import ModelinfoLevel
@@ -28,6 +29,7 @@ class Broken:
     """Stands where the client is, and fails at whatever it is asked."""
 
     bytes_fetched = 0
+    budget = StoreBudget(2.0)
 
     def __getattr__(self, name: str) -> Any:
         raise ZeroDivisionError(f"no {name}")

@@ -11,7 +11,7 @@ import os
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from triton import knobs
 
@@ -29,6 +29,8 @@ from .used import USED_MAX
 SCHEME = "triton"
 BACKEND = "triton"
 NATIVE_BACKEND = "cc"
+SHARE = 0.5
+"""Which part of what is left of the start's budget one kernel may take: it compiles in less than a second."""
 ARRIVED_BYTES_MAX = 256 << 20
 """What was prefetched and isn't asked for yet; the rest waits in the local CAS."""
 
@@ -75,7 +77,7 @@ def fetch(key: str) -> Files | None:
             arrived = _ARRIVED.pop(key, None)
         if arrived is not None:
             return arrived
-        found = _fetch([key]).get(key)
+        found = _fetch([key], share=SHARE).get(key)
         with _LOCK:
             _served += found is not None
         return found
@@ -95,11 +97,13 @@ def served() -> int:
 
 @contextmanager
 def waiting() -> Iterator[None]:
-    """Count the time inside."""
+    """Count the time inside, and draw it from the start's budget."""
     global _waited_s
     began = time.perf_counter()
+    settings = _settings()
     try:
-        yield
+        with nullcontext() if settings is None else shared_client(settings).budget.drawing():
+            yield
     finally:
         with _LOCK:
             _waited_s += time.perf_counter() - began
@@ -135,7 +139,7 @@ def prefetch(keys: Iterable[str]) -> int:
     return len(found)
 
 
-def _fetch(keys: Iterable[str]) -> dict[str, Files]:
+def _fetch(keys: Iterable[str], share: float = 1.0) -> dict[str, Files]:
     keys = list(keys)
     found: dict[str, Files] = {}
     try:
@@ -143,7 +147,7 @@ def _fetch(keys: Iterable[str]) -> dict[str, Files]:
             those = [key for key in keys if is_group == (_GROUP_KEY.fullmatch(key) is not None)]
             cache = _cache(is_group=is_group) if those else None
             if cache is not None:
-                found |= cache.fetch(those)
+                found |= cache.fetch(those, share=share)
     except Exception as error:
         warn_once("triton:fetch", "kernels of Triton's aren't fetched: %r", error)
     return found

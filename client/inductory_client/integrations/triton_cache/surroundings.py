@@ -9,7 +9,7 @@ code. In one process that is no matter. Between machines it is, so a digest of a
 from __future__ import annotations
 
 import dis
-from collections.abc import Iterator
+import functools
 from types import BuiltinFunctionType, CodeType, FrameType, FunctionType, ModuleType
 from typing import Any
 
@@ -72,8 +72,7 @@ class _Walk:
             self._value(f"default {place}", value)
         for name, value in sorted((function.__kwdefaults__ or {}).items()):
             self._value(f"default {name}", value)
-        attributes: set[str] = set()
-        names = set(_names(function.__code__, attributes))
+        names, attributes = _names(function.__code__)
         for name in sorted(names & function.__globals__.keys()):
             self._named(name, function.__globals__[name], attributes)
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
@@ -83,7 +82,7 @@ class _Walk:
                 continue
             self._named(name, content, attributes)
 
-    def _named(self, name: str, value: Any, attributes: set[str], above: tuple[int, ...] = ()) -> None:
+    def _named(self, name: str, value: Any, attributes: frozenset[str], above: tuple[int, ...] = ()) -> None:
         """Describe a value; of a module, what it has of the attributes that are asked for."""
         if not isinstance(value, ModuleType):
             self._value(name, value)
@@ -111,13 +110,19 @@ class _Walk:
             self.lines.append(f"{name} is {type(value).__name__} {text}")
 
 
-def _names(code: CodeType, attributes: set[str]) -> Iterator[str]:
-    """Yield the global names that code reads, and add those of attributes."""
+@functools.lru_cache(maxsize=FUNCTIONS_MAX)  # a model's kernels call the same few functions
+def _names(code: CodeType) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the global names that code reads, and those of attributes."""
+    names: set[str] = set()
+    attributes: set[str] = set()
     for instruction in dis.get_instructions(code):
         if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
-            yield instruction.argval
+            names.add(instruction.argval)
         elif instruction.opname in ("LOAD_ATTR", "LOAD_METHOD"):
             attributes.add(instruction.argval)
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            yield from _names(constant, attributes)
+            inner = _names(constant)
+            names |= inner[0]
+            attributes |= inner[1]
+    return frozenset(names), frozenset(attributes)

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 
 from inductory_client.client import Client
@@ -77,11 +77,13 @@ class Counts:
         """End a step of ours here where it fails: the engine goes on as it would without us, whatever was
         raised. `failed` says what that comes to, and the miss counts for `level`.
 
-        The start waits for the step, unless it runs `beside`.
+        The start waits for the step, and has that much less of its budget for the store, unless it runs
+        `beside`.
         """
         began = time.perf_counter()
         try:
-            yield
+            with nullcontext() if beside else self.client.budget.drawing():
+                yield
         except Exception as error:
             warn_once(f"vllm:{kind}", f"{failed}: %s", _told(error))
             if level:
