@@ -92,15 +92,18 @@ def fetch(
             fetching.from_cas(keyring())
         if fetching.open and store is not None:
             with budget.waiting(share) as deadline:
+                waited = False
                 try:
-                    with one_a_node(cas.root, fetching.open, deadline):
+                    with one_a_node(cas.root, fetching.open, deadline) as waited:
                         fetching.from_cas(keyring())  # another process may have got it meanwhile
                         if fetching.open:
                             fetching.from_store(store, deadline)
                 except DeadlineExceeded:
-                    if share < 1:
-                        store.breaker.open()
-                    raise
+                    fetching.from_cas(keyring())  # or while the store was asked in what was left
+                    if fetching.open:
+                        if share < 1 and not waited:
+                            store.breaker.open()
+                        raise
         elif fetching.open:
             fetching.misses = [Miss(key=key) for key in fetching.open if key not in fetching.refused]
     except InductoryError as fault:

@@ -1,7 +1,7 @@
 """Flights: of the processes of a node one at a time asks the store for the same; the others then look for
 what it got.
 
-    <root>/flights/3f    locked while artifacts are fetched whose keys have this digest, shortened
+    <root>/flights/3f0   locked while artifacts are fetched whose keys have this digest, shortened
 
 The lock is the kernel's: it goes with the process that holds it.
 """
@@ -24,20 +24,20 @@ LOOK_EVERY_S = 0.005
 
 
 @contextmanager
-def one_a_node(root: Path, keys: Iterable[str], deadline: Deadline) -> Iterator[None]:
-    """Have the block to ourselves on this node, as far as others mean the same keys.
+def one_a_node(root: Path, keys: Iterable[str], deadline: Deadline) -> Iterator[bool]:
+    """Have the block to ourselves on this node, as far as others mean the same keys; yield whether somebody
+    else had it first.
 
-    Whoever has had it longer than half of the time that is left here isn't waited for any more: it may be
-    frozen. Neither is anybody where `root` can't be written to. Raises DeadlineExceeded.
+    Nobody is waited for longer than half of the time that is left here: whoever has it may be frozen. Neither
+    is anybody where `root` can't be written to. Raises DeadlineExceeded.
     """
     try:
-        lock = _opened(root, digest_of_json(sorted(keys))[:2])
+        lock = _opened(root, digest_of_json(sorted(keys))[:3])
     except OSError:
-        yield
+        yield False
         return
     try:
-        _wait_for(lock, deadline.half())
-        yield
+        yield _wait_for(lock, deadline.half())
     finally:
         # A child that was forked meanwhile has the file open, too: closing it here would leave it locked.
         with suppress(OSError):
@@ -52,16 +52,19 @@ def _opened(root: Path, name: str) -> int:
     return os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
 
-def _wait_for(lock: int, patience: Deadline) -> None:
+def _wait_for(lock: int, patience: Deadline) -> bool:
+    """Lock, or let it be; whether that was waited for."""
+    waited = False
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            waited = True
             try:
                 time.sleep(min(LOOK_EVERY_S, patience.remaining()))
             except DeadlineExceeded:
-                return
+                return waited
         except OSError:
-            return  # a file system without locks
+            return waited  # a file system without locks
         else:
-            return
+            return waited

@@ -7,17 +7,19 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from client_samples import TARGET, client, draft, publication, wanted
+from inductory_client.breaker import CircuitBreaker
 from inductory_client.contract.digest import digest_of
-from inductory_client.contract.wire import ArtifactWanted
+from inductory_client.contract.wire import ArtifactWanted, Resolve, Resolved
 from inductory_client.deadline import Deadline
 from inductory_client.fetch import Fetched
 from inductory_client.flight import FOLDER, one_a_node
+from inductory_client.transport import HttpStore
 
 HOLDER = """
 import signal, sys
@@ -47,11 +49,11 @@ class Node:
         with client(self._folder / "builder", **self._settings()) as builder:
             builder.publisher.publish_now(publication(*names, namespace=self._namespace))
 
-    def fetch(self, *names: str, deadline_s: float = 30.0) -> Fetched:
-        """Have a process fetch, within a start's deadline."""
+    def fetch(self, *names: str, deadline_s: float = 30.0, share: float = 1.0) -> Fetched:
+        """Have a process fetch, within its share of a start's deadline."""
         settings = self._settings() | {"store_deadline_s": deadline_s}
         with client(self._folder, **settings) as process:
-            return process.fetch(asked(*names), TARGET)
+            return process.fetch(asked(*names), TARGET, share=share)
 
     def _settings(self) -> dict[str, object]:
         places = {"config_dir": self._folder / "config", "url": self._url}
@@ -80,22 +82,67 @@ def a_stuck_process(node: Node, *names: str) -> Iterator[subprocess.Popen[bytes]
             process.kill()
 
 
-def test_processes_that_start_together_move_the_bytes_once(node: Node) -> None:
-    node.publish("a", "b")
+def all_at_once(start: Callable[[], Fetched]) -> list[Fetched]:
+    """Have processes start at the same time."""
     together = threading.Barrier(PROCESSES)
     found: list[Fetched] = []
 
-    def start() -> None:
+    def run() -> None:
         together.wait()
-        found.append(node.fetch("a", "b"))
+        found.append(start())
 
-    threads = [threading.Thread(target=start) for _ in range(PROCESSES)]
+    threads = [threading.Thread(target=run) for _ in range(PROCESSES)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    return found
+
+
+@pytest.fixture
+def asked_of_the_store(monkeypatch: pytest.MonkeyPatch) -> list[Resolve]:
+    """What any process asks the real store."""
+    asked: list[Resolve] = []
+    resolve = HttpStore.resolve
+
+    def counted(store: HttpStore, wanted: Resolve, deadline: Deadline | None = None) -> Resolved:
+        asked.append(wanted)
+        return resolve(store, wanted, deadline)
+
+    monkeypatch.setattr(HttpStore, "resolve", counted)
+    return asked
+
+
+def test_processes_that_start_together_ask_and_move_the_bytes_once(
+    node: Node, asked_of_the_store: list[Resolve]
+) -> None:
+    node.publish("a", "b")
+    found = all_at_once(lambda: node.fetch("a", "b"))
     assert [len(each.pieces) for each in found] == [2] * PROCESSES
     assert sorted(each.bytes_moved > 0 for each in found) == [False] * (PROCESSES - 1) + [True]
+    assert len(asked_of_the_store) == 1
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_a_store_that_takes_most_of_the_time_serves_all_of_them(
+    node: Node, share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waited for another has less time to ask, and by its end the other has the answer."""
+    node.publish("a")
+    resolve = HttpStore.resolve
+
+    def slow(store: HttpStore, wanted: Resolve, deadline: Deadline | None = None) -> Resolved:
+        assert deadline is not None
+        threading.Event().wait(min(4 * share * 0.6, deadline.remaining()))
+        deadline.remaining()  # raises where it is over
+        return resolve(store, wanted, deadline)
+
+    opened: list[CircuitBreaker] = []
+    monkeypatch.setattr(HttpStore, "resolve", slow)
+    monkeypatch.setattr(CircuitBreaker, "open", opened.append)
+    found = all_at_once(lambda: node.fetch("a", deadline_s=4.0, share=share))
+    assert [(len(each.pieces), each.error) for each in found] == [(1, None)] * PROCESSES
+    assert opened == []
 
 
 def test_one_that_hangs_costs_the_others_half_of_their_time(node: Node) -> None:
@@ -154,14 +201,14 @@ def test_where_nothing_can_be_locked_everybody_asks(node: Node, spoilt: str, tmp
         (node.cache / FOLDER).write_text("no folder")
     else:
         (node.cache / FOLDER).mkdir()
-        for name in range(256):
-            (node.cache / FOLDER / f"{name:02x}").symlink_to(tmp_path / "elsewhere")
+        for name in range(16**3):
+            (node.cache / FOLDER / f"{name:03x}").symlink_to(tmp_path / "elsewhere")
     assert len(node.fetch("a").pieces) == 1
     assert not (tmp_path / "elsewhere").exists()
 
 
 def test_there_is_a_bound_to_the_files_that_are_locked(node: Node) -> None:
-    for number in range(600):
+    for number in range(5000):
         with one_a_node(node.cache, [f"key {number}"], Deadline(5)):
             pass
-    assert len(list((node.cache / FOLDER).iterdir())) <= 256
+    assert len(list((node.cache / FOLDER).iterdir())) <= 16**3

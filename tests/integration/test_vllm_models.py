@@ -45,6 +45,8 @@ class Start:
     loaded: bytes | None
     """What vLLM found where it looks; None where it has to compile."""
     counts: Counts
+    listed: list[str]
+    """Files that were beside the parts list when vLLM began to compile."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,9 @@ class Fleet:
             assert builder.publisher.drain(30)
 
     def start(self, key: str = KEY, runs: str = "") -> Start:
-        """Have a fresh node load its model, in which generated code `runs`."""
-        path = self.folder / "node" / "torch_compile_cache" / "torch_aot_compile" / key / "model"
+        """Have a node load its model, in which generated code `runs`, or else compile it."""
+        compiled = self.folder / "compiled"
+        path = self.aot_file(key)
 
         def load(model: Any, path: str) -> bytes | None:
             if runs:
@@ -77,8 +80,18 @@ class Fleet:
 
         with self.client("node") as node:
             counts = Counts(node)
-            loaded = ModelLevel(node, counts, lambda: True).around_load(load)(Tiny(), str(path))
-        return Start(loaded, counts)
+            level = ModelLevel(node, counts, lambda: True)
+            loaded = level.around_load(load)(Tiny(), str(path))
+            if loaded is None:  # vLLM compiles, and looks for a parts list
+                compiled.mkdir(parents=True)
+                level.around_initialize_cache(lambda *_: None)(
+                    SimpleNamespace(), str(compiled), False, "backbone"
+                )
+        return Start(loaded, counts, sorted(each.name for each in compiled.glob("*")))
+
+    def aot_file(self, key: str = KEY) -> Path:
+        """Where vLLM looks for a model."""
+        return self.folder / "node" / "torch_compile_cache" / "torch_aot_compile" / key / "model"
 
 
 @pytest.fixture
@@ -156,8 +169,8 @@ def test_code_that_runs_on_another_gpu_is_not_run(
     if served:
         assert start.counts.served == {"model": 1}
     else:
-        assert (start.loaded, start.counts.served, start.counts.missed) == (None, {}, {"model": 1})
-        assert "what the store had is for GPU 1" in start.counts.line()
+        check_it_is_missed(start, "what the store had is for GPU 1")
+        assert not fleet.aot_file().exists(), "the next start takes what lies there as it is"
 
 
 def test_where_it_is_not_known_on_which_gpu_code_runs_it_is_compiled(
@@ -187,6 +200,15 @@ def test_a_model_that_lacks_a_segment_is_a_miss(fleet: Fleet, lacking: str) -> N
 def test_a_model_with_parts_that_are_not_whole_is_a_miss(fleet: Fleet, pieces: Files, reason: str) -> None:
     fleet.publish(PUBLISHED | pieces)
     check_it_is_missed(fleet.start(), reason)
+
+
+def test_a_model_that_can_not_be_written_leaves_no_parts_to_compile_with(fleet: Fleet) -> None:
+    fleet.publish(PUBLISHED | {"pieces/backbone/piece": b"code", PARTS: PARTS_LIST})
+    fleet.aot_file().parent.parent.mkdir(parents=True)
+    fleet.aot_file().parent.write_text("in the way")
+    start = fleet.start()
+    check_it_is_missed(start, "a model isn't restored")
+    assert start.listed == []
 
 
 def test_a_model_with_its_parts_is_whole(fleet: Fleet) -> None:

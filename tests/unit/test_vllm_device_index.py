@@ -13,17 +13,21 @@ from inductory_client.contract.errors import Malformed
 from inductory_client.graph.torch_private import names_of_source
 from inductory_client.graph.unsupported import Unsupported
 from inductory_client.integrations.vllm.device_index import on_gpu
+from inductory_client.integrations.vllm.model import ModelStart
 from torch._dynamo.package import InlinedSource
 from torch._inductor.runtime.hints import DeviceProperties
 from torch._inductor.triton_bundler import TritonBundle, TritonKernelArtifact, TritonKernelArtifacts
 from torch.utils._appending_byte_serializer import AppendingByteSerializer, BytesReader, BytesWriter
 from torch.utils._ordered_set import OrderedSet
 
-FOLDER = f"/VLLM_CACHE_ROOT/torch_compile_cache/torch_aot_compile/{'ab' * 32}/inductor_cache"
+ROOT = "/VLLM_CACHE_ROOT/torch_compile_cache"
+ANY: dict[str, Any] = {"cache": None, "key": "", "kin": "", "options": {}, "label": "", "root": ROOT}
+"""What of a model's start has nothing to do with GPUs."""
+
+FOLDER = f"{ROOT}/torch_aot_compile/{'ab' * 32}/inductor_cache"
 
 KERNEL = """
 import triton
-from torch._dynamo.package import InlinedSource
 from torch._inductor.runtime.hints import DeviceProperties
 
 @triton_heuristics.pointwise(
@@ -59,6 +63,23 @@ def call(args):
     return (buf0, )
 """
 
+BARE = """
+import torch
+async_compile = AsyncCompile()
+
+async_compile.wait(globals())
+
+def call(args):
+    arg0_1, arg1_1 = args
+    with torch.cuda._DeviceGuard({gpu}):
+        torch.cuda.set_device({gpu})
+        buf0 = empty_strided_cuda((8, 8), (8, 1), torch.bfloat16)
+        extern_kernels.mm(arg0_1, arg1_1, out=buf0)
+        {more}
+    return (buf0, )
+"""
+"""A module without kernels of its own."""
+
 
 @dataclass
 class Compiled:
@@ -73,11 +94,13 @@ class Compiled:
     props: DeviceProperties
     device: torch.device
     graph: str
-    heights: dict[str, int]
+    bare: tuple[str, str]
+    """A module without kernels, and its name."""
+    numbers: dict[str, int]
     """Numbers that are no index."""
 
 
-def compiled(gpu: int, more: str = "pass") -> Compiled:
+def compiled(gpu: int, more: str = "pass", more_bare: str = "pass") -> Compiled:
     sources = [KERNEL.format(gpu=gpu, name=f"triton_poi_{number}") for number in (1, 2)]
     names = [names_of_source(source) for source in sources]
     first = names[0].file
@@ -89,6 +112,7 @@ def compiled(gpu: int, more: str = "pass") -> Compiled:
         kernel_2=sources[1],
         more=more.format(gpu=gpu),
     )
+    bare = BARE.format(gpu=gpu, more=more_bare.format(gpu=gpu))
     artifacts = [TritonKernelArtifact("k.cubin", b"machine code of stream1 on cuda:1, cuda:0")]
     return Compiled(
         cache_key=names_of_source(source).file,
@@ -114,7 +138,8 @@ def compiled(gpu: int, more: str = "pass") -> Compiled:
         props=DeviceProperties("cuda", gpu, 132, 90, 9, 65536, 2048, 1024, 32),
         device=torch.device("cuda", gpu),
         graph=f"empty = torch.empty(4, device = device(type='cuda', index={gpu}))",
-        heights={"device_count": 1, "cuda graphs": 0, "index": 1, "other": 0},
+        bare=(bare, names_of_source(bare).file),
+        numbers={"device_count": 1, "cuda graphs": 0, "index": 1, "other": 0, "stream0": 0, "stream1": 1},
     )
 
 
@@ -159,7 +184,7 @@ def read_part(data: bytes) -> tuple[str, dict[str, tuple[str, list[str]]]]:
 @pytest.mark.parametrize("kept", [pickle.dumps, nested])
 @pytest.mark.parametrize(("there", "here"), [(1, 0), (0, 1), (0, 7), (7, 0), (3, 12)])
 def test_it_becomes_what_the_other_gpu_has(kept: Callable[[Any], bytes], there: int, here: int) -> None:
-    moved = on_gpu(kept(compiled(there)), there, here, names_of_source)
+    moved = on_gpu(kept(compiled(there)), there, here)
     wanted = kept(compiled(here))
     if kept is nested:
         moved, wanted = pickle.loads(moved)["store"], pickle.loads(wanted)["store"]
@@ -168,9 +193,9 @@ def test_it_becomes_what_the_other_gpu_has(kept: Callable[[Any], bytes], there: 
 
 def test_it_comes_back_as_it_was_and_stays_as_it_is_where_nothing_is_to_do() -> None:
     data = pickle.dumps(compiled(0), protocol=4)
-    assert on_gpu(data, 0, 0, names_of_source) is data
-    there = on_gpu(data, 0, 1, names_of_source)
-    assert pickle.loads(on_gpu(there, 1, 0, names_of_source)) == compiled(0)
+    assert on_gpu(data, 0, 0) is data
+    there = on_gpu(data, 0, 1)
+    assert pickle.loads(on_gpu(there, 1, 0)) == compiled(0)
 
 
 @pytest.mark.parametrize(
@@ -183,29 +208,44 @@ def test_it_comes_back_as_it_was_and_stays_as_it_is_where_nothing_is_to_do() -> 
         ("index = torch._C._cuda_getDevice()", "_cuda_getDevice"),
     ],
 )
-def test_code_that_speaks_of_devices_otherwise_is_not_moved(more: str, reason: str) -> None:
-    data = pickle.dumps(compiled(1, more))
+@pytest.mark.parametrize("where", ["more", "more_bare"])
+def test_code_that_speaks_of_devices_otherwise_is_not_moved(more: str, reason: str, where: str) -> None:
+    data = pickle.dumps(compiled(1, **{where: more}))
     with pytest.raises(Unsupported, match=reason):
-        on_gpu(data, 1, 0, names_of_source)
+        on_gpu(data, 1, 0)
 
 
 def test_code_of_another_gpu_than_was_said_is_not_moved() -> None:
     with pytest.raises(Unsupported, match="for GPU 2 names GPU 1"):
-        on_gpu(pickle.dumps(compiled(1)), 2, 0, names_of_source)
+        on_gpu(pickle.dumps(compiled(1)), 2, 0)
 
 
 def test_the_source_of_a_file_that_was_traced_stays_as_it_is() -> None:
     """vLLM compares it with the file."""
     traced = [f"def move(x):\n    return x.to('cuda:1')  # {number}\n" for number in range(3)]
     sources = [InlinedSource("module", 1, 2, "ab" * 32, each) for each in traced]
-    moved = on_gpu(pickle.dumps([sources, "cuda:1"]), 1, 0, names_of_source)
-    assert pickle.loads(moved) == [sources, "cuda:0"]
+    moved = on_gpu(pickle.dumps([sources, "cuda:1", ("content", 3, "cuda:1")]), 1, 0)
+    assert pickle.loads(moved) == [sources, "cuda:0", ("content", 3, "cuda:0")]
+
+
+def test_a_traced_source_that_looks_like_a_module_has_no_other_name() -> None:
+    traced = InlinedSource("module", 1, 2, "ab" * 32, BARE.format(gpu=1, more="pass"))
+    name = names_of_source(traced.content).file
+    moved = on_gpu(pickle.dumps([traced, f"{name}.py"]), 1, 0)
+    assert pickle.loads(moved) == [traced, f"{name}.py"]
+
+
+def test_what_is_kept_for_the_first_gpu_is_given_to_any() -> None:
+    one, two = (ModelStart(**ANY, gpu=gpu) for gpu in (1, 2))
+    travels = one.travelling("piece", pickle.dumps(compiled(1)))
+    assert pickle.loads(travels) == compiled(0)
+    assert pickle.loads(two.here("piece", travels)) == compiled(2)
 
 
 def test_keys_of_torch_are_others_since_processes_of_a_node_share_its_caches() -> None:
     """A part as vLLM keeps it in a file: torch puts what is in it into the caches before it loads it."""
     keys = ["a" + "b" * 51, "f" + "c" * 51]
-    parts = [read_part(on_gpu(part(keys), 0, gpu, names_of_source)) for gpu in (0, 1, 2)]
+    parts = [read_part(on_gpu(part(keys), 0, gpu)) for gpu in (0, 1, 2)]
     assert parts[0] == (keys[0], {"autograd": (keys[0], keys), "inductor": (keys[1], keys)})
     for akey, entries in parts:
         (there, named), (fkey, same) = entries["autograd"], entries["inductor"]
@@ -218,4 +258,4 @@ def test_keys_of_torch_are_others_since_processes_of_a_node_share_its_caches() -
 @pytest.mark.parametrize("data", [b"", b"no file of torch's", b"\x80\x04"])
 def test_what_can_not_be_read_is_not_moved(data: bytes) -> None:
     with pytest.raises(Malformed):
-        on_gpu(data, 1, 0, names_of_source)
+        on_gpu(data, 1, 0)

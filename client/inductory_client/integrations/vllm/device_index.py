@@ -20,30 +20,31 @@ import ast
 import base64
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from inductory_client.graph.device_source import SourceNames, device_index
+from inductory_client.graph.device_source import device_index
+from inductory_client.graph.torch_private import names_of_source
 from inductory_client.graph.unsupported import Unsupported
 from inductory_client.integrations.vllm_folder.container import rewrite_part
 from inductory_client.integrations.vllm_folder.pickles import Changes
 
-_INDEX = re.compile(
-    r"(\bcuda:|\btype='cuda', index=|\b_DeviceGuard\(|\bset_device\(|\bget_raw_stream\("
-    r"|\b(?:raw_)?stream|/inductor_cache/triton/)(\d+)\b"
-)
-"""Where generated source and torch's notes beside it have an index."""
+_IN_NOTES = r"\bcuda:|\btype='cuda', index=|/inductor_cache/triton/"
+_IN_CODE = r"\b_DeviceGuard\(|\bset_device\(|\bget_raw_stream\(|\b(?:raw_)?stream"
+_NOTED = re.compile(rf"({_IN_NOTES})(\d+)\b")
+_CODED = re.compile(rf"({_IN_NOTES}|{_IN_CODE})(\d+)\b")
+"""Where generated source has an index, and what torch notes beside it."""
 
 _DEVICE = frozenset({"cuda", "device"})
 """Texts that an index follows at once: a device, its properties, and whose kernel something is."""
 
 _INDICES = "device_idxs"
 _OF_A_SET = frozenset({"BINGET", "LONG_BINGET", "EMPTY_LIST", "MARK", "BININT1"})
-"""Opcodes between that text and the members of its set."""
+"""Opcodes between that text and the members of its set, whose class was named before, for `device_types`."""
 
-_NAMES = re.compile(r"\b(?:c[a-z2-7]{51}|[0-9a-f]{64}\.best_config)\b")
-"""Names that are digests of sources."""
-_NAME_CHARS_MIN = 52
+_NAMES = re.compile(r"(?:\b(?P<folder>[a-z2-7]{2})/)?\b(?P<name>c[a-z2-7]{51}|[0-9a-f]{64}\.best_config)\b")
+"""Names that are digests of sources, and the folder where each lies."""
 
 _KEY = re.compile(r"[af][a-z2-7]{51}")
 """Keys that torch gives what AOTAutograd and Inductor made of a graph, as texts of their own."""
@@ -52,14 +53,12 @@ _TRACED = "content"
 """What comes before the source of a file that was traced: that is compared with the file, and stays."""
 
 _KERNEL = "async_compile.triton"
-_MODULE_HINT = f"{_KERNEL}("
+_MODULE_HINT = "async_compile.wait(globals())"
+"""What every generated module says, whether or not it has kernels."""
 _INDEX_HINTS = ("cuda", "stream", "_device(", "_DeviceGuard(", "/triton/")
 
 
-NamesOf = Callable[[str], SourceNames]
-
-
-def on_gpu(data: bytes, index: int, wanted: int, names_of: NamesOf) -> bytes:
+def on_gpu(data: bytes, index: int, wanted: int) -> bytes:
     """Return a file of torch's that was compiled for GPU `index` as it is for GPU `wanted`.
 
     Raises Malformed where it is no such file, and Unsupported where it names another GPU, or speaks of
@@ -67,29 +66,32 @@ def on_gpu(data: bytes, index: int, wanted: int, names_of: NamesOf) -> bytes:
     """
     if index == wanted:
         return data
-    move = _Move(index, wanted, names_of)
+    move = _Move(index, wanted)
     rewrite_part(data, Changes(text=move.learn, concerns=lambda each: _MODULE_HINT.encode() in each))
     return rewrite_part(data, Changes(text=move.text, number=move.number))
+
+
+class _Renamed(NamedTuple):
+    """What a source is called by now, and the folders where its file lay and lies."""
+
+    name: str
+    old_folder: str
+    folder: str
 
 
 @dataclass
 class _Move:
     index: int
     wanted: int
-    names_of: NamesOf
-    names: dict[str, str] = field(default_factory=dict)
-    """New names by old ones."""
-    files: dict[str, str] = field(default_factory=dict)
-    """By each of these names that of the source's file."""
+    names: dict[str, _Renamed] = field(default_factory=dict)
 
     def learn(self, before: str, text: str) -> str:
         """Note the names of a generated module and of its kernels; other texts have none."""
-        if _MODULE_HINT in text and (tree := _parsed(text)) is not None:
+        if before != _TRACED and _MODULE_HINT in text and (tree := _parsed(text)) is not None:
             self._check(tree)
             for source in _kernels(tree):
-                self._renamed(self.names_of(source), self.names_of(self._indexed(source)))
-            moved = self._moved(text)
-            self._renamed(self.names_of(text), self.names_of(moved))
+                self._rename(source, self._indexed(source))
+            self._rename(text, self._moved(text))
         return text
 
     def text(self, before: str, value: str) -> str:
@@ -102,37 +104,34 @@ class _Move:
         return self.wanted if named and value == self.index else value
 
     def _moved(self, text: str) -> str:
-        indexed = self._indexed(text)
-        if len(text) < _NAME_CHARS_MIN or not self.names:
-            return indexed
-        pieces, done = [], 0
-        for found in _NAMES.finditer(indexed):
-            old = found[0]
+        def renamed(found: re.Match[str]) -> str:
+            folder, old = found["folder"], found["name"]
             new = self.names.get(old)
-            if new is not None:
-                # A file lies in a folder that is called after it.
-                folder = f"{_folder(self.files[old])}/"
-                begin = found.start() - len(folder)
-                inside = begin >= done and indexed.startswith(folder, begin)
-                pieces += [indexed[done : begin if inside else found.start()]]
-                pieces += [f"{_folder(self.files[new])}/{new}" if inside else new]
-                done = found.end()
-        return "".join([*pieces, indexed[done:]])
+            if new is None:
+                return found[0]
+            if folder is None:
+                return new.name
+            return f"{new.folder if folder == new.old_folder else folder}/{new.name}"
+
+        indexed = self._indexed(text)
+        return _NAMES.sub(renamed, indexed) if self.names else indexed
 
     def _indexed(self, text: str) -> str:
         def exchanged(found: re.Match[str]) -> str:
             return f"{found[1]}{self.wanted}" if int(found[2]) == self.index else found[0]
 
-        return _INDEX.sub(exchanged, text) if any(hint in text for hint in _INDEX_HINTS) else text
+        if not any(hint in text for hint in _INDEX_HINTS):
+            return text
+        return (_CODED if "\n" in text else _NOTED).sub(exchanged, text)
 
     def _key(self, key: str) -> str:
         digest = hashlib.sha256(f"{key} on GPU {self.wanted}".encode()).digest()
         return key[0] + base64.b32encode(digest)[: len(key) - 1].decode().lower()
 
-    def _renamed(self, old: SourceNames, new: SourceNames) -> None:
+    def _rename(self, source: str, moved: str) -> None:
+        old, new = names_of_source(source), names_of_source(moved)
         for ours, theirs in zip(old, new, strict=True):
-            self.names[ours] = theirs
-            self.files |= {ours: old.file, theirs: new.file}
+            self.names[ours] = _Renamed(theirs, _folder(old.file), _folder(new.file))
 
     def _check(self, tree: ast.Module) -> None:
         """Raise Unsupported unless a module names no GPU but the one that it was compiled for."""

@@ -31,6 +31,8 @@ class TritonLevel:
         self._counts = counts
         self._unlisted: list[ModelStart] = []
         self._asking: list[threading.Thread] = []
+        self._served = 0
+        self._waited_s = 0.0
 
     def expect(self, start: ModelStart) -> None:
         """Begin to fetch what the start of this model will use, beside it."""
@@ -45,9 +47,10 @@ class TritonLevel:
         with self._counts.ours("kernels", "the model runner's kernels aren't listed"):
             from inductory_client.integrations.triton_cache import served, used_keys, waited_s
 
-            self._counts.waited("triton", waited_s())
-            if one_by_one := served():
+            self._counts.waited("triton", waited_s() - self._waited_s)
+            if one_by_one := served() - self._served:
                 self._counts.served_one(_LEVEL, one_by_one)
+            self._waited_s, self._served = waited_s(), served()
             while self._asking:
                 self._asking.pop().join()  # a fetch ends by its own deadline
             used = sorted(key for key in used_keys() if not _OF_INDUCTOR.match(key))

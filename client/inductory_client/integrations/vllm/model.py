@@ -24,7 +24,7 @@ from inductory_client.contract.wire import ArtifactWanted
 from inductory_client.fetch import DIFFERENCES_NAMED_MAX, Fetched
 from inductory_client.foreign import Files, ForeignCache, files_of
 from inductory_client.graph.device_source import guarded_gpus
-from inductory_client.graph.torch_private import generated_modules, names_of_source, watched_cache_keys
+from inductory_client.graph.torch_private import generated_modules, watched_cache_keys
 from inductory_client.integrations.vllm_folder.normal_form import normal_form, placed
 from inductory_client.integrations.vllm_folder.parts_list import (
     complete_parts_list,
@@ -78,11 +78,11 @@ class ModelStart:
 
     def travelling(self, name: str, data: bytes) -> bytes:
         """Return a file of this node as it travels. Raises Malformed and Unsupported where that can't be."""
-        return on_gpu(normal_form(name, data), self.gpu, _TRAVELS_FOR, names_of_source)
+        return on_gpu(normal_form(name, data), self.gpu, _TRAVELS_FOR)
 
     def here(self, name: str, data: bytes) -> bytes:
         """Return a file that travelled as it is here. Raises as `travelling` does."""
-        return placed(name, on_gpu(data, _TRAVELS_FOR, self.gpu, names_of_source), self.root)
+        return placed(name, on_gpu(data, _TRAVELS_FOR, self.gpu), self.root)
 
 
 class ModelLevel:
@@ -122,7 +122,7 @@ class ModelLevel:
                     start.cache.loaded(start.key)
                     return loaded
                 with self._counts.ours("restore", "a model that can't be loaded isn't taken back"):
-                    _take_back(start)
+                    _take_back(start, path)
             self._publish_when_saved(model, start, path)
             return original(model, aot_compilation_path) if not path.exists() else None
 
@@ -252,10 +252,11 @@ class ModelLevel:
                 self._counts.missed_one(_MODEL, "the entry lacks pieces of the model")
                 return False
             here = start.here(_MODEL, data)
-            start.restored = {
+            pieces = {
                 name: start.here(_PIECE, data) if _is_piece(name) else data for name, data in files.items()
             }
             FolderWriter(path.parent).write(path.name, here)
+            start.restored = pieces
             return True
         return False
 
@@ -366,12 +367,12 @@ def _has_its_pieces(files: Files) -> bool:
     return True
 
 
-def _take_back(start: ModelStart) -> None:
-    """Remove the parts lists that were restored: vLLM fails of a listed part that it can't load. Raises
-    OSError.
+def _take_back(start: ModelStart, path: Path) -> None:
+    """Remove the AOT file and the parts lists that were restored: the next start would take the one as it is,
+    and vLLM fails of a listed part that it can't load. Raises OSError.
     """
-    for path in start.lists:
-        path.unlink(missing_ok=True)
+    for each in (path, *start.lists):
+        each.unlink(missing_ok=True)
     start.lists.clear()
 
 

@@ -73,11 +73,9 @@ def relocate_parts_list(data: bytes, relocate: Callable[[str], str]) -> bytes:
         moved = relocate(path)
         if moved == path:
             continue
-        assert node.end_lineno is not None
-        assert node.end_col_offset is not None
-        begin = starts[node.lineno - 1] + node.col_offset
-        pieces += [data[done:begin], repr(moved).encode()]
-        done = starts[node.end_lineno - 1] + node.end_col_offset
+        span = _span(node, starts)
+        pieces += [data[done : span.start], repr(moved).encode()]
+        done = span.stop
     return b"".join([*pieces, data[done:]])
 
 
@@ -88,26 +86,20 @@ def complete_parts_list(data: bytes, keys: Mapping[tuple[Shape, int], str]) -> b
     those keys, by compile range and submodule index. Raises Malformed.
     """
     parts = parse_parts_list(data)
+    if len({part.backend for part in parts}) != 1:
+        return data
     starts = _line_starts(data)
-
-    def text(node: ast.expr) -> bytes:
-        assert node.end_lineno is not None
-        assert node.end_col_offset is not None
-        begin = starts[node.lineno - 1] + node.col_offset
-        return data[begin : starts[node.end_lineno - 1] + node.end_col_offset]
-
     values = {
-        (part.shape, part.cache_key): text(value)
+        (part.shape, part.cache_key): data[_span(value, starts)]
         for part, (_, value) in zip(parts, _lines(data), strict=True)
     }
-    backends = {part.backend for part in parts}
     listed = {(part.shape, part.submodule_index) for part in parts}
     lines = [
-        b"    %b: %b,\n" % (repr((shape, index, *backends)).encode(), values[shape, key])
-        for (shape, index), key in sorted(keys.items(), key=lambda item: item[0][1])
+        b"    %b: %b,\n" % (repr((shape, index, parts[0].backend)).encode(), values[shape, key])
+        for (shape, index), key in sorted(keys.items(), key=lambda item: (item[0][1], str(item[0][0])))
         if (shape, index) not in listed and (shape, key) in values
     ]
-    if not lines or len(backends) != 1:
+    if not lines:
         return data
     end = data.rindex(b"}")
     comma = b"" if data[:end].rstrip().endswith(b",") else b","
@@ -154,6 +146,13 @@ def _path_nodes(data: bytes) -> list[ast.expr]:
         if isinstance(handle, ast.Tuple) and len(handle.elts) == 2:
             nodes.append(handle.elts[1])
     return sorted(nodes, key=lambda node: (node.lineno, node.col_offset))
+
+
+def _span(node: ast.expr, starts: list[int]) -> slice:
+    """Return where a node stands, by the offsets of lines."""
+    assert node.end_lineno is not None
+    assert node.end_col_offset is not None
+    return slice(starts[node.lineno - 1] + node.col_offset, starts[node.end_lineno - 1] + node.end_col_offset)
 
 
 def _line_starts(data: bytes) -> list[int]:

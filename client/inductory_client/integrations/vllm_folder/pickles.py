@@ -22,7 +22,7 @@ class Changes:
     """What a pickle's constants become; those of pickles in its bytes, too."""
 
     text: Callable[[str, str], str] = lambda before, value: value
-    """Takes the text that was pushed last before it, empty at first, and the text."""
+    """Takes the text that was pushed just before it, empty where something else was, and the text."""
     data: Callable[[str, bytes], bytes] = lambda named, value: value
     """Takes the name that a file's bytes follow, empty where they follow none, and the bytes."""
     number: Callable[[str, tuple[str, ...], int], int] | None = None
@@ -99,7 +99,7 @@ def rewrite_pickle(data: bytes, changes: Changes, depth: int = 0) -> bytes:
                 since.append(code)
         elif code in _TEXTS:
             value = _decoded(data[begin:end])
-            changed = changes.text(text, value)
+            changed = changes.text("" if since else text, value)
             replacement = None if changed == value else _text(changed)
             named = named if value == _FIELD else value
             text, since = value, []
@@ -126,7 +126,7 @@ def rewrite_pickle(data: bytes, changes: Changes, depth: int = 0) -> bytes:
             done = end
         at = end
     rewritten = b"".join([*pieces, data[done:]])
-    return data if _same_but_for_frames(pieces) else rewritten
+    return rewritten if any(pieces[1::2]) else data  # frames alone are gone for nothing
 
 
 def _opcodes(data: bytes) -> Iterator[tuple[int, int, int]]:
@@ -173,10 +173,6 @@ def _replacement(data: bytes, named: str, changes: Changes, depth: int) -> bytes
         except Malformed:
             return None  # bytes that begin like one by chance
     return None if changed == data else _bytes(changed)
-
-
-def _same_but_for_frames(pieces: list[bytes]) -> bool:
-    return not any(pieces[1::2])
 
 
 def _text(value: str) -> bytes:
