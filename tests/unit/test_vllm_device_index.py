@@ -224,8 +224,8 @@ def test_the_source_of_a_file_that_was_traced_stays_as_it_is() -> None:
     """vLLM compares it with the file."""
     traced = [f"def move(x):\n    return x.to('cuda:1')  # {number}\n" for number in range(3)]
     sources = [InlinedSource("module", 1, 2, "ab" * 32, each) for each in traced]
-    moved = on_gpu(pickle.dumps([sources, "cuda:1", ("content", 3, "cuda:1")]), 1, 0)
-    assert pickle.loads(moved) == [sources, "cuda:0", ("content", 3, "cuda:0")]
+    moved = on_gpu(pickle.dumps([sources, "cuda:1", ("content", 3, "on cuda:1")]), 1, 0)
+    assert pickle.loads(moved) == [sources, "cuda:0", ("content", 3, "on cuda:0")]
 
 
 def test_a_traced_source_that_looks_like_a_module_has_no_other_name() -> None:
