@@ -58,6 +58,7 @@ def main() -> None:
         "tokens": [list(answer.outputs[0].token_ids) for answer in answers],
         "counters": {name: value for name, value in vars(compilation_counter).items() if value},
         "gpu": torch.cuda.get_device_name(),
+        "machine": str(torch.cuda.get_device_properties(0).uuid),
         "engine": ", ".join(f"{name} {version(name)}" for name in ("vllm", "torch", "triton")),
         "inductory": _counts(),
     }
