@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from .blobs.store import BlobStore
 from .catalog.catalog import Catalog
+from .catalog.hits import Hits
 from .kept_answers import KeptAnswers
 from .settings import StoreSettings
 from .upstream.health import UpstreamHealth
@@ -33,6 +34,10 @@ class Store:
     """Large blobs that were verified a moment ago, packed; apart, so that they push no answer out."""
     upstream: UpstreamHealth | None = None
     """What is seen of the store that this one pulls from, if it is a pull-through store."""
+    hits: Hits = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "hits", Hits(self.catalog))
 
     def forget(self) -> None:
         """Forget what is kept in memory: something that was promised isn't there."""

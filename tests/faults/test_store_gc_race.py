@@ -122,7 +122,7 @@ class Race:
                 asked = wire.Resolve(
                     artifacts=tuple(wire.ArtifactWanted(key=key) for key in keys), inline_bytes_max=0
                 )
-                hits = resolve(store, "default", asked).hits
+                hits = wire.decode(wire.encode(resolve(store, "default", asked)), wire.Resolved).hits
                 chance.shuffle(keys)
                 for each in (descriptor for hit in hits for descriptor in hit.subject.loaded):
                     data = read_blob(store, each.digest, find_blob(store, each.digest).size, 0, each.size)

@@ -8,11 +8,12 @@ from functools import partial
 
 from inductory_client.contract import wire
 from inductory_client.contract.artifact import Artifact
-from inductory_client.contract.wire import Miss, Resolve, Resolved
+from inductory_client.contract.wire import Message, Miss, Resolve
+from msgspec import Raw
 
 from inductory_store.catalog.artifacts import artifact_records
 from inductory_store.catalog.blobs import BlobRow, ready_blobs
-from inductory_store.catalog.hits import HITS_AT_ONCE, hits_of
+from inductory_store.catalog.hits import HITS_AT_ONCE
 from inductory_store.store import Store
 
 from .ahead import read_ahead
@@ -26,7 +27,15 @@ _EXPLAINED_BYTES_MAX = 1 << 20
 _RECORDS_BYTES_MAX = wire.MESSAGE_BYTES_MAX - _MARGIN_BYTES - _EXPLAINED_BYTES_MAX
 
 
-def resolve(store: Store, namespace: str, asked: Resolve) -> Resolved:
+class ResolvedRecords(Message, frozen=True):
+    """`Resolved`, with its artifacts as they are kept: they were read when they were published."""
+
+    hits: tuple[Raw, ...]
+    misses: tuple[Miss, ...]
+    blobs: dict[str, bytes]
+
+
+def resolve(store: Store, namespace: str, asked: Resolve) -> ResolvedRecords:
     """Return the artifacts that are there, with their small blobs, and explain the others.
 
     One query for a few hits, two for many; two more where something is missed.
@@ -35,22 +44,20 @@ def resolve(store: Store, namespace: str, asked: Resolve) -> Resolved:
     """
     wanted = tuple({each.key: each for each in asked.artifacts}.values())
     records, rows = _found(store, namespace, [each.key for each in wanted])
-    hits = {key: wire.decode(record, Artifact) for key, record in records.items()}
     room = _RECORDS_BYTES_MAX - sum(map(len, records.values()))
     # Base64 makes four bytes of three.
     budget = min(store.settings.inline_bytes_total_max, room * 3 // 4)
     blobs, lost = _inline(store, rows.values(), asked.inline_bytes_max, budget)
-    hits = {
-        key: hit for key, hit in hits.items() if lost.isdisjoint(each.digest for each in hit.subject.loaded)
-    }
-    store.uses.add("artifact", namespace, hits)
-    missed = [each for each in wanted if each.key not in hits]
+    if lost:
+        records = {key: record for key, record in records.items() if lost.isdisjoint(_loaded(record))}
+    store.uses.add("artifact", namespace, records)
+    missed = [each for each in wanted if each.key not in records]
     misses: tuple[Miss, ...] = ()
     if missed:
         with store.catalog.read() as connection:
             misses = explain(connection, namespace, missed, asked.target, _EXPLAINED_BYTES_MAX)
-    return Resolved(
-        hits=tuple(hits[each.key] for each in wanted if each.key in hits),
+    return ResolvedRecords(
+        hits=tuple(Raw(records[each.key]) for each in wanted if each.key in records),
         misses=misses,
         blobs=blobs,
     )
@@ -61,12 +68,16 @@ def _found(
 ) -> tuple[Mapping[str, bytes], Mapping[str, BlobRow]]:
     """Return the records of whole artifacts by key, and the rows of what they load by digest."""
     if len(keys) <= HITS_AT_ONCE:
-        with store.catalog.read_once() as connection:
-            return hits_of(connection, namespace, keys, bytes_max=_RECORDS_BYTES_MAX)
+        return store.hits.of(namespace, keys, bytes_max=_RECORDS_BYTES_MAX)
     with store.catalog.read() as connection:
         records = artifact_records(connection, namespace, keys, bytes_max=_RECORDS_BYTES_MAX)
-        found = (wire.decode(record, Artifact) for record in records.values())
-        return records, ready_blobs(connection, {part.digest for hit in found for part in hit.subject.loaded})
+        loaded = set().union(*map(_loaded, records.values()))
+        return records, ready_blobs(connection, loaded)
+
+
+def _loaded(record: bytes) -> set[str]:
+    """Return the digests of what a load of an artifact reads."""
+    return {each.digest for each in wire.decode(record, Artifact).subject.loaded}
 
 
 def _inline(
