@@ -6,7 +6,7 @@ import threading
 from contextlib import closing
 
 import pytest
-from inductory_store.operations.ahead import AHEAD_MAX, read_ahead
+from inductory_store.operations.ahead import AHEAD_MAX, THREADS_MAX, read_ahead
 
 PATIENCE_S = 60.0
 
@@ -44,3 +44,29 @@ def test_a_fault_is_raised_where_it_belongs() -> None:
     assert [next(reading) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(OSError, match="this one"):
         next(reading)
+
+
+def test_readings_share_their_threads() -> None:
+    seen: set[threading.Thread] = set()
+    for _ in range(2 * THREADS_MAX):
+        list(read_ahead(lambda _: seen.add(threading.current_thread()), range(AHEAD_MAX)))
+    assert len(seen) <= THREADS_MAX
+
+
+def test_who_stops_early_waits_for_the_calls_under_way() -> None:
+    under_way, go_on = threading.Event(), threading.Event()
+    done: list[int] = []
+
+    def read(number: int) -> int:
+        if number:
+            under_way.set()
+            assert go_on.wait(PATIENCE_S)
+            done.append(number)
+        return number
+
+    reading = read_ahead(read, range(2))
+    assert next(reading) == 0
+    assert under_way.wait(PATIENCE_S)
+    threading.Timer(0.05, go_on.set).start()
+    reading.close()
+    assert done == [1]
