@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,8 @@ import torch
 from inductory_client.integrations.vllm.factors import (
     OPTIONS_MAX,
     TEXT_CHARS_MAX,
+    gpu_of,
+    key_of,
     kin_of,
     label_of,
     modelinfo_target,
@@ -135,6 +138,25 @@ def test_a_target_names_the_versions(target: Callable[[], Any]) -> None:
     factors = target().factors
     assert factors["vllm.version"] == "0.32.0"
     assert factors["torch.version"] == str(torch.__version__)
+
+
+@pytest.mark.parametrize("device", ["cuda", torch.device("cuda"), torch.device("cuda:1")])
+def test_a_model_is_for_the_gpu_that_its_process_has_made_the_current_one(
+    device: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """vLLM's configuration says which kind, and a worker which one."""
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
+    assert gpu_of(configuration(device_config=SimpleNamespace(device=device))) == 3
+    assert gpu_of(configuration()) == 0
+
+
+@pytest.mark.parametrize(
+    ("size", "rank", "keyed"),
+    [(1, "rank_1_3", "rank_1_0"), (4, "rank_1_3", "rank_1_3"), (1, "rank_0_0", "rank_0_0")],
+)
+def test_data_parallel_ranks_that_are_engines_of_their_own_are_one(size: int, rank: str, keyed: str) -> None:
+    config = configuration(parallel_config=SimpleNamespace(data_parallel_size=size))
+    assert key_of(config, Path("/root", "digest", rank, "model")) == f"digest/{keyed}"
 
 
 def test_a_model_on_a_cpu_is_for_that_cpu_and_no_gpu() -> None:

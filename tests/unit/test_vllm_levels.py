@@ -91,3 +91,19 @@ def test_a_model_class_is_inspected_whatever_fails(counts: Counts, tmp_path: Pat
     level.around_write(lambda _, mi, hash: written.append(mi))(registered, "what was found", "hash")
     assert written == ["what was found"]
     assert counts.missed["modelinfo"] == 1
+
+
+def test_what_several_submodules_share_is_loaded_once_by_each_compiler(counts: Counts) -> None:
+    loaded: list[str] = []
+
+    def original(adaptor: Any, handle: tuple[str, str], *rest: Any) -> object:
+        loaded.append(handle[0])
+        return object()
+
+    load = ModelLevel(Broken(), counts, lambda: True).around_load_piece(original)  # type: ignore[arg-type]
+    one, another = SimpleNamespace(), SimpleNamespace()
+    first = load(one, ("same", "/there/same"), None, [], 0, RANGE)
+    assert load(one, ("same", "/there/same"), None, [], 3, RANGE) is first
+    assert load(one, ("other", "/there/other"), None, [], 1, RANGE) is not first
+    assert load(another, ("same", "/there/same"), None, [], 0, RANGE) is not first
+    assert loaded == ["same", "other", "same"]
