@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from inductory_client.cli.command import COMMANDS
 from inductory_client.settings import Settings
+from inductory_store.routes import health
 from inductory_store.settings import StoreSettings
 
 ROOT = Path(__file__).parents[2]
@@ -27,6 +29,31 @@ SETTINGS = {f"INDUCTORY_{name.upper()}" for name in Settings.__struct_fields__} 
 def test_every_setting_that_is_named_is_one(path: Path) -> None:
     named = set(re.findall(r"\bINDUCTORY_[A-Z0-9_]*[A-Z0-9]\b", path.read_text()))
     assert named <= SETTINGS, sorted(named - SETTINGS)
+
+
+def test_stores_are_reached_where_vllm_asks_and_are_told_what_they_need() -> None:
+    config, service, stores, gc = yaml.safe_load_all((ROOT / "deploy" / "store.yaml").read_text())
+    assert f"http://{service['metadata']['name']}:8765" in (ROOT / "deploy" / "vllm.yaml").read_text()
+    pod = stores["spec"]["template"]
+    assert (
+        service["spec"]["selector"] == stores["spec"]["selector"]["matchLabels"] == pod["metadata"]["labels"]
+    )
+    (container,) = pod["spec"]["containers"]
+    (cleaning,) = gc["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    same = ("image", "envFrom", "env")
+    assert [container[name] for name in same] == [cleaning[name] for name in same]
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert mounts.keys() == {volume["name"] for volume in pod["spec"]["volumes"]}
+    environ = {**config["data"], container["env"][0]["name"]: "postgresql://db.example/inductory"}
+    settings = StoreSettings.load(environ)
+    assert settings.catalog_url == "postgresql://db.example/inductory"
+    assert (str(settings.data_dir), settings.port) == (mounts["data"], container["ports"][0]["containerPort"])
+    assert settings.bucket is not None
+    for probe in ("livenessProbe", "readinessProbe"):
+        assert container[probe]["httpGet"]["path"] in {route.path for route in health.router.routes}
+    for args in (container["args"], cleaning["args"]):
+        assert args[0] == "inductory"
+        assert args[1] in COMMANDS
 
 
 def test_the_deployment_mounts_what_it_names() -> None:
