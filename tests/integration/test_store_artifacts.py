@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -295,6 +296,34 @@ def test_every_page_continues_where_the_last_one_ended(talk: Talk) -> None:
     assert len(everything(talk, limit=1, build=builds[0].key)) == 6
     assert len(everything(talk, limit=1, model="two")) == 4
     assert len(everything(talk, limit=1, shape="1", scheme="inductory")) == 3
+
+
+def test_those_of_a_target_come_artifact_by_artifact(talk: Talk) -> None:
+    """Over all kinds of rows, and more of them than are taken from the index at first."""
+    there = Target({"torch": "2.99.0"})
+    pieces = [
+        talk.publish(b"piece %d" % at, f"graph {at}", shape=at + 1, target=(TARGET, there)[at % 2])
+        for at in range(24)
+    ]
+    unused = talk.publish(b"unused", "unused", target=there)
+    dispatch = talk.publish_dispatch(b"dispatch")
+    shared, loose, other = (
+        manifest(some, f"outer {at}") for at, some in enumerate((pieces, pieces[:5], pieces[9:]))
+    )
+    for each in (shared, loose, other):
+        talk.put_manifest(each)
+    one = build([shared, other, shared], talk.namespace, "one")
+    one = replace(one, entries=(replace(one.entries[0], dispatch=dispatch.key), *one.entries[1:]))
+    for start in (one, build([shared], talk.namespace, "two")):
+        assert talk.put_build(start).is_success
+    rows = everything(talk, limit=500)
+    assert {unused.key, dispatch.key} < {each.artifact for each in rows}
+    for target, limit in itertools.product((TARGET, there), (1, 2, 7, 500)):
+        expected = [each for each in rows if each.target == target.fingerprint]
+        expected.sort(key=lambda each: each.artifact)  # which leaves the order of an artifact's uses as it is
+        assert len(expected) > 20
+        assert everything(talk, limit=limit, target=target.fingerprint) == expected
+    assert everything(talk, target="0" * 64) == []
 
 
 def everything(talk: Talk, **query: object) -> list[wire.LookupEntry]:

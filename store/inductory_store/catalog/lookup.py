@@ -9,6 +9,7 @@ from typing import Annotated, Any, NamedTuple
 from msgspec import Meta
 from sqlalchemy import (
     ColumnElement,
+    CompoundSelect,
     Connection,
     Integer,
     Row,
@@ -68,6 +69,8 @@ class Place(NamedTuple):
 
 
 START = Place("", "", -1, "", "", "")
+_BY_ARTIFACT = ("artifact", "build", "manifest", "submodule_index", "shape", "backend")
+_ARTIFACTS_AT_FIRST = 8
 
 _OF_ARTIFACT = (
     artifact.c.target,
@@ -100,12 +103,55 @@ def look_up(
 ) -> list[tuple[Place, Row[Any]]]:
     """Return rows in the order of their places, from the one after `after` on; one query.
 
+    Those of a target alone come in the order of their artifacts instead (`_by_target`).
+
     A row is a use of an artifact by a manifest in a build, or of a dispatch by a build; an artifact that
     nothing names is one, too, as is a use by a manifest that no build names. Each of the four kinds is read
     in the order of an index, from the place on and no further than the limit, so that a page costs the same
     wherever it is.
     """
     after = after or START
+    alone = Filters(namespace=filters.namespace, target=filters.target)
+    if filters == alone and filters.target is not None:
+        return _by_target(connection, filters, after, limit)
+    pages = [select(kind.limit(limit).subquery()) for kind in _kinds(filters, after)]
+    query = union_all(*pages).order_by(*Place._fields).limit(limit)
+    return _rows(connection, query)
+
+
+def _by_target(
+    connection: Connection, filters: Filters, after: Place, limit: int
+) -> list[tuple[Place, Row[Any]]]:
+    """Return rows of a target's artifacts, in the order of these: first by artifact, then by place.
+
+    In the order of places builds would be walked through that have nothing of the target, and of all builds
+    these are most. Here some artifacts are taken from an index, and then their uses: more of them as long as
+    that doesn't fill the page.
+    """
+    found: list[tuple[Place, Row[Any]]] = []
+    of_target = select(artifact.c.key).where(
+        artifact.c.namespace == filters.namespace, artifact.c.target == filters.target
+    )
+    following, count = of_target.where(artifact.c.key >= after.artifact), _ARTIFACTS_AT_FIRST
+    while len(found) < limit:
+        keys = connection.scalars(following.order_by(artifact.c.key).limit(count)).all()
+        if not keys:
+            break
+        kinds = (kind.where(artifact.c.key.in_(keys)).order_by(None) for kind in _kinds(filters, START))
+        uses = union_all(*kinds).subquery()
+        order = [uses.c[name] for name in _BY_ARTIFACT]
+        query = select(uses).where(tuple_(*order) > tuple_(*(getattr(after, name) for name in _BY_ARTIFACT)))
+        found += _rows(connection, query.order_by(*order).limit(limit - len(found)))
+        following, count = of_target.where(artifact.c.key > keys[-1]), 2 * count
+    return found
+
+
+def _rows(connection: Connection, query: Select[Any] | CompoundSelect[Any]) -> list[tuple[Place, Row[Any]]]:
+    rows = connection.execute(query).all()
+    return [(Place(*(getattr(row, name) for name in Place._fields)), row) for row in rows]
+
+
+def _kinds(filters: Filters, after: Place) -> list[Select[Any]]:
     kinds = [_of_builds(filters, after)]
     if filters.submodule_index is None:
         kinds.append(_dispatches(filters, after))
@@ -113,10 +159,7 @@ def look_up(
         kinds.append(_of_manifests(filters, after))
         if filters.manifest is None and filters.submodule_index is None and not after.manifest:
             kinds.append(_unused(filters, after))
-    pages = [select(kind.limit(limit).subquery()) for kind in kinds]
-    query = union_all(*pages).order_by(*Place._fields).limit(limit)
-    rows = connection.execute(query).all()
-    return [(Place(*(getattr(row, name) for name in Place._fields)), row) for row in rows]
+    return kinds
 
 
 def _unused(filters: Filters, after: Place) -> Select[Any]:

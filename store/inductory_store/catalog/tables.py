@@ -89,7 +89,7 @@ artifact = Table(
     Column("record", LargeBinary, nullable=False),
     Index(None, "namespace", "graph_digest", "created_at"),
     Index(None, "namespace", "used", "shape", "backend", "key"),
-    Index(None, "target"),
+    Index(None, "target", "namespace", "key"),
     Index(None, "payload"),
 )
 """One a key: the first writer's. Later ones are counted as reproduced or different.
