@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from msgspec import Struct
 
@@ -92,18 +93,7 @@ def fetch(
             fetching.from_cas(keyring())
         if fetching.open and store is not None:
             with budget.waiting(share) as deadline:
-                waited = False
-                try:
-                    with one_a_node(cas.root, fetching.open, deadline) as waited:
-                        fetching.from_cas(keyring())  # another process may have got it meanwhile
-                        if fetching.open:
-                            fetching.from_store(store, deadline)
-                except DeadlineExceeded:
-                    fetching.from_cas(keyring())  # or while the store was asked in what was left
-                    if fetching.open:
-                        if share < 1 and not waited:
-                            store.breaker.open()
-                        raise
+                _ask_once_a_node(fetching, cas.root, keyring, store, deadline, is_small=share < 1)
         elif fetching.open:
             fetching.misses = [Miss(key=key) for key in fetching.open if key not in fetching.refused]
     except InductoryError as fault:
@@ -116,6 +106,33 @@ def fetch(
         warn_once(f"refused:{refusal.code}", "an artifact is refused: %s", refusal)
     _tell_nearest(fetching.misses)
     return fetching.fetched(clock() - began, error)
+
+
+def _ask_once_a_node(
+    fetching: _Fetching,
+    root: Path,
+    keyring: Callable[[], Keyring],
+    store: HttpStore,
+    deadline: Deadline,
+    *,
+    is_small: bool,
+) -> None:
+    """Ask the store for what no other process of this node gets meanwhile. Raises what the store raises.
+
+    Only who had all of its time for the store can tell that it is slow: whoever waited for another had less.
+    """
+    waited = False
+    try:
+        with one_a_node(root, fetching.open, deadline) as waited:
+            fetching.from_cas(keyring())  # another process may have got it
+            if fetching.open:
+                fetching.from_store(store, deadline)
+    except DeadlineExceeded:
+        fetching.from_cas(keyring())  # or got it while this one asked
+        if fetching.open:
+            if is_small and not waited:
+                store.breaker.open()
+            raise
 
 
 class _Fetching:

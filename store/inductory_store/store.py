@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from .blobs.store import BlobStore
 from .catalog.catalog import Catalog
@@ -34,10 +35,11 @@ class Store:
     """Large blobs that were verified a moment ago, packed; apart, so that they push no answer out."""
     upstream: UpstreamHealth | None = None
     """What is seen of the store that this one pulls from, if it is a pull-through store."""
-    hits: Hits = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "hits", Hits(self.catalog))
+    @cached_property
+    def hits(self) -> Hits:
+        """Where all of this process's resolves ask."""
+        return Hits(self.catalog)
 
     def forget(self) -> None:
         """Forget what is kept in memory: something that was promised isn't there."""

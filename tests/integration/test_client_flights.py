@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 from client_samples import TARGET, client, draft, publication, wanted
 from inductory_client.breaker import CircuitBreaker
 from inductory_client.contract.digest import digest_of
+from inductory_client.contract.errors import DeadlineExceeded
 from inductory_client.contract.wire import ArtifactWanted, Resolve, Resolved
 from inductory_client.deadline import Deadline
 from inductory_client.fetch import Fetched
@@ -123,26 +125,61 @@ def test_processes_that_start_together_ask_and_move_the_bytes_once(
     assert len(asked_of_the_store) == 1
 
 
-@pytest.mark.parametrize("share", [1.0, 0.5])
+class SlowStore:
+    """A store that answers the first who asks once all others have waited for that in vain, and ask, too; and
+    these not before their time is over.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, answers: bool) -> None:
+        self._answers = answers
+        self._asked = itertools.count(1)
+        self._all_ask, self._first_is_done = threading.Event(), threading.Event()
+        self._resolve = HttpStore.resolve
+        self.given_up: list[CircuitBreaker] = []
+        """Of those who don't ask again for a while."""
+        resolve = self.resolve
+        monkeypatch.setattr(HttpStore, "resolve", lambda *asked: resolve(*asked))
+        monkeypatch.setattr(CircuitBreaker, "open", lambda breaker: self.given_up.append(breaker))
+
+    def resolve(self, store: HttpStore, wanted: Resolve, deadline: Deadline | None = None) -> Resolved:
+        number = next(self._asked)
+        if number == PROCESSES:
+            self._all_ask.set()
+        if number == 1:
+            assert self._all_ask.wait(30)
+            if self._answers:
+                return self._resolve(store, wanted, deadline)
+        else:
+            assert self._first_is_done.wait(30)
+        raise DeadlineExceeded
+
+    def asked_by(self, fetch: Callable[[], Fetched]) -> Fetched:
+        """Fetch, and note that the first one is done, as whoever ends first is."""
+        try:
+            return fetch()
+        finally:
+            self._first_is_done.set()
+
+
 def test_a_store_that_takes_most_of_the_time_serves_all_of_them(
-    node: Node, share: float, monkeypatch: pytest.MonkeyPatch
+    node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who waited for another has less time to ask, and by its end the other has the answer."""
     node.publish("a")
-    resolve = HttpStore.resolve
-
-    def slow(store: HttpStore, wanted: Resolve, deadline: Deadline | None = None) -> Resolved:
-        assert deadline is not None
-        threading.Event().wait(min(4 * share * 0.6, deadline.remaining()))
-        deadline.remaining()  # raises where it is over
-        return resolve(store, wanted, deadline)
-
-    opened: list[CircuitBreaker] = []
-    monkeypatch.setattr(HttpStore, "resolve", slow)
-    monkeypatch.setattr(CircuitBreaker, "open", opened.append)
-    found = all_at_once(lambda: node.fetch("a", deadline_s=4.0, share=share))
+    store = SlowStore(monkeypatch, answers=True)
+    found = all_at_once(lambda: store.asked_by(lambda: node.fetch("a", share=0.2)))
     assert [(len(each.pieces), each.error) for each in found] == [(1, None)] * PROCESSES
-    assert opened == []
+    assert store.given_up == []
+
+
+def test_only_who_had_all_of_its_time_gives_a_slow_store_up(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node.publish("a")
+    store = SlowStore(monkeypatch, answers=False)
+    found = all_at_once(lambda: store.asked_by(lambda: node.fetch("a", share=0.2)))
+    assert [type(each.error) for each in found] == [DeadlineExceeded] * PROCESSES
+    assert len(store.given_up) == 1
 
 
 def test_one_that_hangs_costs_the_others_half_of_their_time(node: Node) -> None:

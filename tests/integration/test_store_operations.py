@@ -42,7 +42,7 @@ from inductory_store.operations.put_manifest import put_manifest
 from inductory_store.operations.read_agreement import read_agreement
 from inductory_store.operations.read_build import list_builds
 from inductory_store.operations.record_events import record_events
-from inductory_store.operations.resolve import resolve
+from inductory_store.operations.resolve import ResolvedRecords, resolve
 from inductory_store.settings import StoreSettings
 from inductory_store.store import Store
 from msgspec import structs
@@ -347,3 +347,7 @@ def test_a_build_whose_index_is_too_long_for_a_bundle_is_refused(store: Store) -
     put_build(store, "default", start.key, start)
     with pytest.raises(TooLarge):
         open_bundle(store, "default", start.key)
+
+
+def test_what_is_answered_as_it_is_kept_has_all_that_clients_read() -> None:
+    assert ResolvedRecords.__struct_fields__ == wire.Resolved.__struct_fields__

@@ -187,3 +187,16 @@ def test_only_tritons_own_compile_says_what_it_compiles() -> None:
     assert source_within(sys._getframe()) is None
     assert source_within(None) is None
     assert surroundings_of(SimpleNamespace(path="kernel.ttir")) == surroundings_of(object())
+
+
+def test_what_is_waited_for_is_counted_also_where_no_client_can_be_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(settings: object) -> None:
+        raise OSError("no folder can be made")
+
+    monkeypatch.setattr(sharing, "_settings", lambda: object())
+    monkeypatch.setattr(sharing, "shared_client", fail)
+    before = sharing.waited_s()
+    assert sharing.fetch(f"{'A' * 52}/kernel.so") is None
+    assert sharing.waited_s() > before

@@ -70,7 +70,10 @@ class Place(NamedTuple):
 
 START = Place("", "", -1, "", "", "")
 _BY_ARTIFACT = ("artifact", "build", "manifest", "submodule_index", "shape", "backend")
+"""The order of a target's rows: an artifact's uses stand together."""
 _ARTIFACTS_AT_FIRST = 8
+_ARTIFACTS_AT_ONCE_MAX = 512
+"""Most artifacts whose uses one statement reads."""
 
 _OF_ARTIFACT = (
     artifact.c.target,
@@ -142,7 +145,8 @@ def _by_target(
         order = [uses.c[name] for name in _BY_ARTIFACT]
         query = select(uses).where(tuple_(*order) > tuple_(*(getattr(after, name) for name in _BY_ARTIFACT)))
         found += _rows(connection, query.order_by(*order).limit(limit - len(found)))
-        following, count = of_target.where(artifact.c.key > keys[-1]), 2 * count
+        following = of_target.where(artifact.c.key > keys[-1])
+        count = min(2 * count, _ARTIFACTS_AT_ONCE_MAX)
     return found
 
 

@@ -11,7 +11,7 @@ import os
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from triton import knobs
 
@@ -100,9 +100,8 @@ def waiting() -> Iterator[None]:
     """Count the time inside, and draw it from the start's budget."""
     global _waited_s
     began = time.perf_counter()
-    settings = _settings()
     try:
-        with nullcontext() if settings is None else shared_client(settings).budget.drawing():
+        with _drawing():
             yield
     finally:
         with _LOCK:
@@ -151,6 +150,16 @@ def _fetch(keys: Iterable[str], share: float = 1.0) -> dict[str, Files]:
     except Exception as error:
         warn_once("triton:fetch", "kernels of Triton's aren't fetched: %r", error)
     return found
+
+
+def _drawing() -> AbstractContextManager[None]:
+    try:
+        settings = _settings()
+        if settings is not None:
+            return shared_client(settings).budget.drawing()
+    except Exception as error:
+        warn_once("triton:client", "what Triton waits for isn't drawn from the start's budget: %r", error)
+    return nullcontext()
 
 
 def _cache(*, is_group: bool) -> ForeignCache | None:

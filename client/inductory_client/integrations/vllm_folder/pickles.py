@@ -126,7 +126,7 @@ def rewrite_pickle(data: bytes, changes: Changes, depth: int = 0) -> bytes:
             done = end
         at = end
     rewritten = b"".join([*pieces, data[done:]])
-    return rewritten if any(pieces[1::2]) else data  # frames alone are gone for nothing
+    return rewritten if any(pieces[1::2]) else data  # where only frames went, nothing has changed
 
 
 def _opcodes(data: bytes) -> Iterator[tuple[int, int, int]]:
