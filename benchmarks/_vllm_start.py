@@ -56,6 +56,7 @@ def main() -> None:
         "generate_s": done - ready,
         "compile_s": config.compilation_time,
         "tokens": [list(answer.outputs[0].token_ids) for answer in answers],
+        "tuned": _tuned(),
         "counters": {name: value for name, value in vars(compilation_counter).items() if value},
         "gpu": torch.cuda.get_device_name(),
         "machine": str(torch.cuda.get_device_properties(0).uuid),
@@ -81,6 +82,13 @@ def _start_on(gpu: int) -> None:
         return config
 
     EngineArgs.create_engine_config = made
+
+
+def _tuned() -> int:
+    """Return for how many kernels Inductor timed several settings in this process."""
+    from torch._dynamo.utils import compilation_time_metrics
+
+    return len(compilation_time_metrics.get("CachingAutotuner.benchmark_all_configs", ()))
 
 
 def _counts() -> dict[str, Any]:

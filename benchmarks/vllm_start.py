@@ -205,7 +205,7 @@ class Bench:
         }
         with self._record.open("a") as file:
             file.write(json.dumps(run) + "\n")
-        told = {key: run[key] for key in ("llm_s", "compile_s", "init_engine_s", "imports_s")}
+        told = {key: run[key] for key in ("llm_s", "compile_s", "init_engine_s", "imports_s", "tuned")}
         progress(f"{form} {name} {number}: {told} {run['lines']}")
 
 

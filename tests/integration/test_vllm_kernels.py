@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,9 +12,12 @@ from client_samples import TARGET, client
 from inductory_client.client import Client
 from inductory_client.contract.digest import digest_of
 from inductory_client.foreign import ForeignCache
+from inductory_client.graph.torch_private import names_of_source
+from inductory_client.integrations.vllm import kernels
 from inductory_client.integrations.vllm.counts import Counts
 from inductory_client.integrations.vllm.kernels import TritonLevel, _keys
 from inductory_client.integrations.vllm.model import ModelStart
+from inductory_client.integrations.vllm.tuned import write_settings
 from inductory_client.trouble import forget_warnings
 
 pytest.importorskip("triton")
@@ -47,11 +51,11 @@ def place(
     sharing._settings.cache_clear()
 
 
-def start_of(of: Client, key: str = "hash/rank_0_0") -> ModelStart:
+def start_of(of: Client, key: str = "hash/rank_0_0", root: str = "/nowhere", gpu: int = 0) -> ModelStart:
     cache = ForeignCache(client=of, scheme="vllm", backend="vllm_aot", target=TARGET)
     kin = digest_of(b"a model")
     return ModelStart(
-        cache=cache, key=key, kin=kin, options={"vllm.model": "tiny"}, label="", root="/", gpu=0
+        cache=cache, key=key, kin=kin, options={"vllm.model": "tiny"}, label="", root=root, gpu=gpu
     )
 
 
@@ -154,3 +158,126 @@ def test_kernels_that_came_one_by_one_are_counted_too(
         assert sharing.fetch(RUNNERS) is not None
         assert sharing.fetch(ANOTHER) is None
         assert listed_by(second, RUNNERS).served == {"triton": 1}
+
+
+KERNEL = """
+@triton_heuristics.reduction(triton_meta={{'device': DeviceProperties(type='cuda', index={gpu})}})
+@triton.jit
+def triton_red_{number}(in_ptr0, out_ptr0, xnumel, XBLOCK : tl.constexpr):
+    pass
+"""
+MODULE = """
+triton_red_1 = async_compile.triton('triton_red_1', '''{kernel_1}''', device_str='cuda')
+triton_red_2 = async_compile.triton('triton_red_2', '''{kernel_2}''', device_str='cuda')
+async_compile.wait(globals())
+
+def call(args):
+    with torch.cuda._DeviceGuard({gpu}):
+        pass
+"""
+CACHE = f"torch_aot_compile/{'ab' * 32}/inductor_cache"
+WON = b'{"XBLOCK": 64, "num_warps": 16, "num_stages": 1, "configs_hash": "6ffa"}'
+
+
+def module_for(gpu: int) -> tuple[str, str]:
+    """A generated module, and where the setting that won for its first kernel lies: the other had but one."""
+    kernels = [KERNEL.format(gpu=gpu, number=number) for number in (1, 2)]
+    names = names_of_source(kernels[0])
+    return (
+        MODULE.format(gpu=gpu, kernel_1=kernels[0], kernel_2=kernels[1]),
+        f"{CACHE}/{names.file[1:3]}/{names.tuned}",
+    )
+
+
+def tuned_by(node: Client, root: Path, gpu: int, monkeypatch: pytest.MonkeyPatch) -> Counts:
+    """Have a node start a model whose first kernel is tuned there, and end its start."""
+    source, won = module_for(gpu)
+    module = root / CACHE / "zz" / "czz.py"
+    for path, data in ((module, source.encode()), (root / won, WON)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    (root / CACHE / "zz" / f"{'0' * 64}.best_config").write_bytes(b"of another rank or model")
+    monkeypatch.setattr(kernels, "generated_modules", lambda: [str(module), "/elsewhere/xx/cxx.py"])
+    counts = Counts(node)
+    level = TritonLevel(counts)
+    level.expect(start_of(node, root=str(root), gpu=gpu))
+    level.offer()
+    assert node.publisher.drain(30)
+    return counts
+
+
+def settled(node: Client, root: Path, gpu: int) -> Counts:
+    """Have a node restore that model, up to where vLLM would load it."""
+    counts = Counts(node)
+    level = TritonLevel(counts)
+    start = start_of(node, root=str(root), gpu=gpu)
+    level.expect(start)
+    start.here("model", pickle.dumps(module_for(0)[0]))
+    level.settle(start)
+    level.offer()
+    return counts
+
+
+def files_below(root: Path) -> dict[str, bytes]:
+    found = (path for path in root.glob("**/*") if path.is_file())
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in found}
+
+
+@pytest.mark.parametrize(("there", "here"), [(0, 0), (0, 1), (1, 0), (2, 3)])
+def test_what_won_elsewhere_lies_there_before_the_model_is_loaded(
+    place: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: int, here: int
+) -> None:
+    with client(tmp_path / "first", **place) as first:
+        assert tuned_by(first, tmp_path / "made", there, monkeypatch).offered == {"triton": 1}
+    with client(tmp_path / "second", **place) as second:
+        assert settled(second, tmp_path / "moved", here).missed == {}
+    assert files_below(tmp_path / "moved") == {module_for(here)[1]: WON}
+
+
+def test_what_won_here_before_stays(
+    place: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with client(tmp_path / "first", **place) as first:
+        tuned_by(first, tmp_path / "made", 0, monkeypatch)
+    own = tmp_path / "moved" / module_for(0)[1]
+    own.parent.mkdir(parents=True)
+    own.write_bytes(b'{"XBLOCK": 128}')
+    with client(tmp_path / "second", **place) as second:
+        settled(second, tmp_path / "moved", 0)
+    assert own.read_bytes() == b'{"XBLOCK": 128}'
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        (f"{CACHE}/ab/{'a' * 64}.best_config", b"[]"),
+        (f"{CACHE}/ab/{'a' * 64}.best_config", b"\xff no JSON"),
+        (f"{CACHE}/ab/{'a' * 64}.best_config", b'{"a": "' + b"a" * (64 << 10) + b'"}'),
+        (f"{CACHE}/ab/{'a' * 64}.py", b"{}"),
+        (f"torch_aot_compile/{'ab' * 32}/rank_0_0/model", b"{}"),
+        (f"another/inductor_cache/ab/{'a' * 64}.best_config", b"{}"),
+    ],
+)
+def test_what_is_no_setting_is_not_written(
+    place: dict[str, str], tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, data: bytes
+) -> None:
+    with client(tmp_path / "first", **place) as first:
+        cache = ForeignCache(client=first, scheme="vllm", backend="vllm_triton", target=TARGET)
+        assert cache.offer("hash/rank_0_0", {"used.json": b"[]", f"tuned/{name}": data})
+        assert first.publisher.drain(30)
+        settled(first, tmp_path / "moved", 0)
+    assert files_below(tmp_path / "moved") == {}
+    assert "isn't what autotuning chose for a kernel" in caplog.text
+
+
+def test_torch_finds_what_was_written(tmp_path: Path) -> None:
+    """By torch's own reader, beside the source of the kernel."""
+    from torch._inductor.runtime.autotune_cache import AutotuneCache
+
+    source = KERNEL.format(gpu=0, number=1)
+    names = names_of_source(source)
+    write_settings({module_for(0)[1]: WON}, str(tmp_path), {})
+    path = tmp_path / CACHE / names.file[1:3] / f"{names.file}.py"
+    cache = AutotuneCache.create({"autotune_local_cache": True}, str(path), "6ffa")
+    assert cache is not None
+    assert cache._read() == json.loads(WON)

@@ -12,7 +12,7 @@ import torch
 from inductory_client.contract.errors import Malformed
 from inductory_client.graph.torch_private import names_of_source
 from inductory_client.graph.unsupported import Unsupported
-from inductory_client.integrations.vllm.device_index import on_gpu
+from inductory_client.integrations.vllm.device_index import on_gpu, tuned_on_gpu
 from inductory_client.integrations.vllm.model import ModelStart
 from torch._dynamo.package import InlinedSource
 from torch._inductor.runtime.hints import DeviceProperties
@@ -189,6 +189,16 @@ def test_it_becomes_what_the_other_gpu_has(kept: Callable[[Any], bytes], there: 
     if kept is nested:
         moved, wanted = pickle.loads(moved)["store"], pickle.loads(wanted)["store"]
     assert pickle.loads(moved) == pickle.loads(wanted)
+
+
+@pytest.mark.parametrize(("there", "here"), [(0, 0), (0, 1), (3, 0)])
+def test_where_the_settings_that_won_lie_is_told(there: int, here: int) -> None:
+    found, wanted = compiled(there), compiled(here)
+    names = [[kernel[3].removeprefix(f"{FOLDER}/") for kernel in each.kernels] for each in (found, wanted)]
+    assert tuned_on_gpu(found.source_code, there, here) == dict(zip(*names, strict=True))
+    tuned: dict[str, str] = {}
+    on_gpu(pickle.dumps(found), there, here, tuned)
+    assert tuned == ({} if there == here else dict(zip(*names, strict=True)))
 
 
 def test_it_comes_back_as_it_was_and_stays_as_it_is_where_nothing_is_to_do() -> None:

@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from inductory_client.graph.device_source import device_index
+from inductory_client.graph.device_source import SourceNames, device_index
 from inductory_client.graph.torch_private import names_of_source
 from inductory_client.graph.unsupported import Unsupported
 from inductory_client.integrations.vllm_folder.container import rewrite_part
@@ -58,17 +58,28 @@ _MODULE_HINT = "async_compile.wait(globals())"
 _INDEX_HINTS = ("cuda", "stream", "_device(", "_DeviceGuard(", "/triton/")
 
 
-def on_gpu(data: bytes, index: int, wanted: int) -> bytes:
+def on_gpu(data: bytes, index: int, wanted: int, tuned: dict[str, str] | None = None) -> bytes:
     """Return a file of torch's that was compiled for GPU `index` as it is for GPU `wanted`.
 
-    Raises Malformed where it is no such file, and Unsupported where it names another GPU, or speaks of
-    devices in a way that isn't known.
+    What `tuned_on_gpu` says of the modules in it is added to `tuned`. Raises Malformed where it is no such
+    file, and Unsupported where it names another GPU, or speaks of devices in a way that isn't known.
     """
     if index == wanted:
         return data
     move = _Move(index, wanted)
     rewrite_part(data, Changes(text=move.learn, concerns=lambda each: _MODULE_HINT.encode() in each))
+    if tuned is not None:
+        tuned |= move.tuned
     return rewrite_part(data, Changes(text=move.text, number=move.number))
+
+
+def tuned_on_gpu(source: str, index: int, wanted: int) -> dict[str, str]:
+    """Return where torch keeps the setting that won for each kernel of a generated module, and where it does
+    for GPU `wanted`; both relative to Inductor's cache folder. Raises Unsupported as `on_gpu` does.
+    """
+    move = _Move(index, wanted)
+    move.learn("", source)
+    return move.tuned
 
 
 class _Renamed(NamedTuple):
@@ -84,13 +95,16 @@ class _Move:
     index: int
     wanted: int
     names: dict[str, _Renamed] = field(default_factory=dict)
+    tuned: dict[str, str] = field(default_factory=dict)
+    """Where the setting that won for a kernel lies in Inductor's cache folder, and where it goes."""
 
     def learn(self, before: str, text: str) -> str:
         """Note the names of a generated module and of its kernels; other texts have none."""
         if before != _TRACED and _MODULE_HINT in text and (tree := _parsed(text)) is not None:
             self._check(tree)
             for source in _kernels(tree):
-                self._rename(source, self._indexed(source))
+                old, new = self._rename(source, self._indexed(source))
+                self.tuned[f"{_folder(old.file)}/{old.tuned}"] = f"{_folder(new.file)}/{new.tuned}"
             self._rename(text, self._moved(text))
         return text
 
@@ -128,10 +142,11 @@ class _Move:
         digest = hashlib.sha256(f"{key} on GPU {self.wanted}".encode()).digest()
         return key[0] + base64.b32encode(digest)[: len(key) - 1].decode().lower()
 
-    def _rename(self, source: str, moved: str) -> None:
+    def _rename(self, source: str, moved: str) -> tuple[SourceNames, SourceNames]:
         old, new = names_of_source(source), names_of_source(moved)
         for ours, theirs in zip(old, new, strict=True):
             self.names[ours] = _Renamed(theirs, _folder(old.file), _folder(new.file))
+        return old, new
 
     def _check(self, tree: ast.Module) -> None:
         """Raise Unsupported unless a module names no GPU but the one that it was compiled for."""

@@ -1,27 +1,36 @@
-"""The Triton level: the kernels that vLLM's model runner launches, by Triton's own cache manager.
+"""The Triton level: what the kernels of a start need that isn't in the model.
 
-Triton asks for one kernel at a time, in the middle of a start. So the first node notes which ones a model's
-start used, and others ask for all of them while they load weights.
+Those that vLLM's model runner launches come by Triton's own cache manager. Triton asks for one at a time, in
+the middle of a start. So the first node notes which ones a model's start used, and others ask for all of them
+at once. And it notes which settings won for the kernels of the model: see `tuned`.
 
     vllm:<vLLM's key of the model>, backend vllm_triton --> used.json, the keys as a JSON array
+                                                            tuned/...  a setting that won, a file
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import threading
+from pathlib import Path
 
-from inductory_client.foreign import ForeignCache
+from inductory_client.foreign import Files, ForeignCache
+from inductory_client.graph.torch_private import generated_modules
 
 from .counts import Counts
-from .model import ModelStart
+from .model import TRAVELS_FOR, ModelStart
+from .tuned import settings_of, tuned_modules, write_settings
 
 _LEVEL = "triton"
 _BACKEND = "vllm_triton"
 _LIST = "used.json"
+_TUNED = "tuned/"
 _OF_INDUCTOR = re.compile(r"[^/]*/__grp__triton_")
 """Kernels that Inductor generated: they travel inside of the pieces."""
+_KEY_BYTES = 256
+"""About what a key takes."""
 
 
 class TritonLevel:
@@ -42,8 +51,14 @@ class TritonLevel:
         self._asking.append(thread)
         thread.start()
 
+    def settle(self, start: ModelStart) -> None:
+        """Put the settings that won elsewhere where torch looks for them when it loads this model."""
+        with self._counts.ours("kernels", "the model's kernels are tuned again"):
+            start.asked.wait(self._counts.client.budget.remaining())
+            write_settings(start.settings, start.root, start.tuned)
+
     def offer(self) -> None:
-        """Publish which kernels this start used, for each of its models that nobody has listed any for."""
+        """Publish what the kernels of this start needed, for each of its models whose list the store lacks."""
         with self._counts.ours("kernels", "the model runner's kernels aren't listed"):
             from inductory_client.integrations.triton_cache import served, used_keys, waited_s
 
@@ -55,9 +70,12 @@ class TritonLevel:
                 self._asking.pop().join()  # a fetch ends by its own deadline
             used = sorted(key for key in used_keys() if not _OF_INDUCTOR.match(key))
             unlisted, self._unlisted = self._unlisted, []
-            for start in unlisted if used else ():
-                data = json.dumps(used).encode()
-                if _cache(start).offer(start.key, {_LIST: data}, kin=start.kin, options=start.options):
+            for start in unlisted:
+                tuned = tuned_modules(generated_modules(), start.root)
+                files = functools.partial(_files, start, used, tuned)
+                if (used or tuned) and _cache(start).offer_later(
+                    start.key, files, len(used) * _KEY_BYTES, kin=start.kin, options=start.options
+                ):
                     self._counts.offered_one(_LEVEL)
 
     def _fetch(self, start: ModelStart) -> None:
@@ -65,12 +83,24 @@ class TritonLevel:
 
         failed = "the model runner's kernels aren't fetched at once"
         with self._counts.ours("kernels", failed, _LEVEL, beside=True):
-            files = _cache(start).fetch([start.key], kin=start.kin).get(start.key)
-            if files is None:
-                self._unlisted.append(start)
-                return
+            try:
+                files = _cache(start).fetch([start.key], kin=start.kin).get(start.key)
+                if files is None:
+                    self._unlisted.append(start)
+                    return
+                start.settings = {
+                    name.removeprefix(_TUNED): data for name, data in files.items() if name.startswith(_TUNED)
+                }
+            finally:
+                start.asked.set()
             count = prefetch(_keys(files[_LIST]))
             self._counts.served_one(_LEVEL, count)
+
+
+def _files(start: ModelStart, used: list[str], tuned: list[Path]) -> Files:
+    settings = settings_of(tuned, start.root, start.gpu, TRAVELS_FOR)
+    files = {f"{_TUNED}{name}": data for name, data in settings.items()}
+    return files | {_LIST: json.dumps(used).encode()}
 
 
 def _cache(start: ModelStart) -> ForeignCache:

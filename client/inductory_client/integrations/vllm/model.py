@@ -9,6 +9,7 @@ next start of this node finds it there without us. It is kept as it is for GPU 0
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -44,7 +45,7 @@ BACKEND = "vllm_aot"
 _MODEL, _PIECES, _PIECE = "model", "pieces", "piece"
 _RELOCATED = "."
 """What stands for the folder of a parts list while it travels."""
-_TRAVELS_FOR = 0
+TRAVELS_FOR = 0
 """Index of the GPU for which files travel."""
 
 Load = Callable[[Any, str], Any]
@@ -75,14 +76,20 @@ class ModelStart:
     pieces: list[bytes] = field(default_factory=list)
     """The pieces inside of the AOT file that was written last."""
     compile_seconds: float | None = None
+    tuned: dict[str, str] = field(default_factory=dict)
+    """Where the setting that won for a kernel lies on GPU 0, and where on this one, if that differs."""
+    settings: Files = field(default_factory=dict)
+    """Settings that won elsewhere, which lie where torch looks for them before it loads the model."""
+    asked: threading.Event = field(default_factory=threading.Event)
+    """Set once it is known whether there are any."""
 
     def travelling(self, name: str, data: bytes) -> bytes:
         """Return a file of this node as it travels. Raises Malformed and Unsupported where that can't be."""
-        return on_gpu(normal_form(name, data), self.gpu, _TRAVELS_FOR)
+        return on_gpu(normal_form(name, data), self.gpu, TRAVELS_FOR)
 
     def here(self, name: str, data: bytes) -> bytes:
         """Return a file that travelled as it is here. Raises as `travelling` does."""
-        return placed(name, on_gpu(data, _TRAVELS_FOR, self.gpu), self.root)
+        return placed(name, on_gpu(data, TRAVELS_FOR, self.gpu, self.tuned), self.root)
 
 
 class ModelLevel:
@@ -96,6 +103,8 @@ class ModelLevel:
         self._current: ModelStart | None = None
         self.keyed: Callable[[ModelStart], None] = lambda start: None
         """Told of every model that could be keyed, before anything is loaded."""
+        self.restored: Callable[[ModelStart], None] = lambda start: None
+        """Told of every model whose files came from the store, before vLLM loads them."""
 
     def around_load(self, original: Load) -> Load:
         """Return what stands in for vLLM's `_try_load_aot_compiled_fn`."""
@@ -112,6 +121,7 @@ class ModelLevel:
             if start is None:
                 return original(model, aot_compilation_path)
             if self._restore(start, path):
+                self.restored(start)
                 with self._at(start):
                     loaded = original(model, aot_compilation_path)
                 start.restored = None

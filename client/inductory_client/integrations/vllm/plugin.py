@@ -131,7 +131,7 @@ def _install_model(client: Client, counts: Counts, kernels: TritonLevel | None) 
 
     level = ModelLevel(client, counts, known)
     if kernels is not None:
-        level.keyed = kernels.expect
+        level.keyed, level.restored = kernels.expect, kernels.settle
     places.go_around(places.LOAD_MODEL, level.around_load)
 
 
