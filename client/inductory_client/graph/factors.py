@@ -77,10 +77,13 @@ def begin() -> None:
 
 
 def _software() -> dict[str, str]:
+    # First what takes longest: an engine that keys its model itself asks torch for just that, and would
+    # hash hundreds of megabytes of Triton once more if we weren't done.
+    triton_key = torch_private.triton_key()
     return {
         "torch.version": str(torch.__version__),
         "torch.key": torch_private.torch_key(),
-        "triton.key": torch_private.triton_key(),
+        "triton.key": triton_key,
         "python.version": platform.python_version(),
     } | machine_factors()
 
