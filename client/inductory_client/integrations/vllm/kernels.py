@@ -58,7 +58,7 @@ class TritonLevel:
             write_settings(start.settings, start.root, start.tuned)
 
     def offer(self) -> None:
-        """Publish what the kernels of this start needed, for each of its models whose list the store lacks."""
+        """Publish what kernels of this start needed, for each of its models whose list the store lacks."""
         with self._counts.ours("kernels", "the model runner's kernels aren't listed"):
             from inductory_client.integrations.triton_cache import served, used_keys, waited_s
 
