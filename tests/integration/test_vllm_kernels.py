@@ -16,7 +16,7 @@ from inductory_client.graph.torch_private import names_of_source
 from inductory_client.integrations.vllm import kernels
 from inductory_client.integrations.vllm.counts import Counts
 from inductory_client.integrations.vllm.kernels import TritonLevel, _keys
-from inductory_client.integrations.vllm.model import ModelStart
+from inductory_client.integrations.vllm.model_start import ModelStart
 from inductory_client.integrations.vllm.tuned import write_settings
 from inductory_client.trouble import forget_warnings
 

@@ -13,7 +13,7 @@ from inductory_client.contract.errors import Malformed
 from inductory_client.graph.torch_private import names_of_source
 from inductory_client.graph.unsupported import Unsupported
 from inductory_client.integrations.vllm.device_index import on_gpu, tuned_on_gpu
-from inductory_client.integrations.vllm.model import ModelStart
+from inductory_client.integrations.vllm.model_start import ModelStart
 from torch._dynamo.package import InlinedSource
 from torch._inductor.runtime.hints import DeviceProperties
 from torch._inductor.triton_bundler import TritonBundle, TritonKernelArtifact, TritonKernelArtifacts

@@ -20,7 +20,7 @@ from inductory_client.foreign import Files, ForeignCache
 from inductory_client.graph.torch_private import generated_modules
 
 from .counts import Counts
-from .model import TRAVELS_FOR, ModelStart
+from .model_start import TRAVELS_FOR, ModelStart
 from .tuned import settings_of, tuned_modules, write_settings
 
 _LEVEL = "triton"

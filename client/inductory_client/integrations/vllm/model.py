@@ -9,11 +9,9 @@ next start of this node finds it there without us. It is kept as it is for GPU 0
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,7 +24,6 @@ from inductory_client.fetch import DIFFERENCES_NAMED_MAX, Fetched
 from inductory_client.foreign import Files, ForeignCache, files_of
 from inductory_client.graph.device_source import guarded_gpus
 from inductory_client.graph.torch_private import generated_modules, watched_cache_keys
-from inductory_client.integrations.vllm_folder.normal_form import normal_form, placed
 from inductory_client.integrations.vllm_folder.parts_list import (
     complete_parts_list,
     parse_parts_list,
@@ -36,8 +33,8 @@ from inductory_client.integrations.vllm_folder.tree import root_above
 from inductory_client.integrations.vllm_folder.writer import FolderWriter
 
 from .counts import Counts
-from .device_index import on_gpu
 from .factors import gpu_of, key_of, kin_of, label_of, options_of, target_of
+from .model_start import ModelStart
 from .segments import cut, joined, named
 
 SCHEME = "vllm"
@@ -45,51 +42,8 @@ BACKEND = "vllm_aot"
 _MODEL, _PIECES, _PIECE = "model", "pieces", "piece"
 _RELOCATED = "."
 """What stands for the folder of a parts list while it travels."""
-TRAVELS_FOR = 0
-"""Index of the GPU for which files travel."""
 
 Load = Callable[[Any, str], Any]
-
-
-@dataclass
-class ModelStart:
-    """One model on its way into a process."""
-
-    cache: ForeignCache
-    key: str
-    """vLLM's: the hash of what it knows before a capture, and the rank."""
-    kin: str
-    options: dict[str, str]
-    label: str
-    root: str
-    """The `torch_compile_cache` folder here."""
-    gpu: int
-    """Index of the GPU that it runs on."""
-    restored: Files | None = None
-    """What came from the store, while vLLM loads it."""
-    folders: dict[str, Path] = field(default_factory=dict)
-    """Where the parts of this model lie that vLLM compiled into files, by prefix."""
-    keys: dict[str, dict[tuple[Shape, int], str]] = field(default_factory=dict)
-    """torch's keys of this model's submodules, by prefix, compile range and index."""
-    lists: list[Path] = field(default_factory=list)
-    """The parts lists that were restored."""
-    pieces: list[bytes] = field(default_factory=list)
-    """The pieces inside of the AOT file that was written last."""
-    compile_seconds: float | None = None
-    tuned: dict[str, str] = field(default_factory=dict)
-    """Where the setting that won for a kernel lies on GPU 0, and where on this one, if that differs."""
-    settings: Files = field(default_factory=dict)
-    """Settings that won elsewhere, which lie where torch looks for them before it loads the model."""
-    asked: threading.Event = field(default_factory=threading.Event)
-    """Set once it is known whether there are any."""
-
-    def travelling(self, name: str, data: bytes) -> bytes:
-        """Return a file of this node as it travels. Raises Malformed and Unsupported where that can't be."""
-        return on_gpu(normal_form(name, data), self.gpu, TRAVELS_FOR)
-
-    def here(self, name: str, data: bytes) -> bytes:
-        """Return a file that travelled as it is here. Raises as `travelling` does."""
-        return placed(name, on_gpu(data, TRAVELS_FOR, self.gpu, self.tuned), self.root)
 
 
 class ModelLevel:
