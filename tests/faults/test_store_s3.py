@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import http.client
 import random
+import socket
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -12,6 +16,8 @@ from bucket import OwnBucket
 from inductory_client.contract import wire
 from inductory_client.contract.blob import pack
 from inductory_client.contract.digest import digest_of
+from inductory_store.blobs.s3_admission import TRIES_MAX
+from replicas import wait_until
 from s3_proxy import Asked, Fault, S3Proxy, cut, drip, everything, flip, hang, hang_up, reads, refuse, stall
 from store_messages import Talk, problem
 from store_process import StoreProcess
@@ -98,6 +104,40 @@ def test_an_outage_is_told_and_nothing_is_taken_for_lost(
     assert talk.put_blob(new).status_code == 201
     assert talk.get_blob(new).content == new
     assert talk.http.get("/readyz").status_code == 200
+
+
+def test_a_silent_bucket_keeps_two_waiting_and_no_more(
+    module_bucket: OwnBucket, proxy: S3Proxy, tmp_path: Path, small: bytes
+) -> None:
+    """A store whose threads all wait for a bucket would answer nothing at all."""
+    held: list[Asked] = []
+    go_on = threading.Event()
+
+    def hold(asked: Asked, _: socket.socket, __: S3Proxy) -> None:
+        held.append(asked)
+        go_on.wait()
+
+    with (
+        StoreProcess(tmp_path / "store", module_bucket.through(proxy.url).environ) as patient,
+        ThreadPoolExecutor(TRIES_MAX) as pool,
+    ):
+        talk = Talk(patient.url, "silent")
+        talk.publish(small)
+        with proxy.spoiling(everything, hang_up):
+            problem(talk.get_blob(small), 503, "storage_failed")
+        with proxy.spoiling(everything, hold):
+            tries = [pool.submit(talk.get_blob, small) for _ in range(TRIES_MAX)]
+            wait_until(lambda: len(held) == TRIES_MAX)
+            assert "wasn't asked" in problem(talk.get_blob(small), 503, "storage_failed").detail
+            assert "wasn't asked" in problem(talk.put_blob(small[::-1]), 503, "storage_failed").detail
+            assert "wasn't asked" in talk.http.get("/readyz").text
+            assert not talk.lacks(small)
+            assert len(held) == TRIES_MAX
+        go_on.set()  # the connections break, and what is tried again finds the bucket back
+        assert [each.result().content for each in tries] == [small, small]
+        assert talk.put_blob(small[::-1]).status_code == 201
+        assert talk.http.get("/readyz").status_code == 200
+        talk.http.close()
 
 
 @pytest.mark.parametrize(

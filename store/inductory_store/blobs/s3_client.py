@@ -10,6 +10,7 @@ from botocore.exceptions import BotoCoreError
 from inductory_client.contract.errors import BadSettings
 
 from .bucket import Bucket
+from .s3_admission import Admission, AdmittedClient
 
 ATTEMPTS_MAX = 3
 CONNECTIONS_MAX = 64
@@ -30,7 +31,7 @@ def make_client(bucket: Bucket) -> Any:
         s3={"addressing_style": "path" if bucket.path_style else "auto"},
     )
     try:
-        return Session().client(
+        client = Session().client(
             "s3",
             region_name=bucket.region or None,
             endpoint_url=bucket.endpoint_url or None,
@@ -38,3 +39,4 @@ def make_client(bucket: Bucket) -> Any:
         )
     except (BotoCoreError, ValueError) as error:
         raise BadSettings(f"{bucket.url} can't be used: {error}") from error
+    return AdmittedClient(client, Admission())
