@@ -28,6 +28,9 @@ from .version import __version__
 # Looked through in this order: what is asked most comes first.
 _ROUTES = (artifacts, blobs, uploads, manifests, builds, leases, events, stats, roots, health, page)
 
+_READERS_MAX = 40
+"""Threads for what may wait for blobs; everything else has as many of anyio's."""
+
 
 def create_app(settings: StoreSettings, blobs_at: BlobStore | None = None) -> FastAPI:
     """Compose a store. Its catalog must have been migrated; `blobs_at` is where the settings say unless told.
@@ -55,6 +58,7 @@ def create_app(settings: StoreSettings, blobs_at: BlobStore | None = None) -> Fa
 
     app = FastAPI(title="Inductory", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.store = store
+    app.state.readers = anyio.CapacityLimiter(_READERS_MAX)
     app.state.uploads = anyio.CapacityLimiter(settings.uploads_max)
     app.state.waiting = upstream.waiting if upstream else Waiting(store)
     app.state.messages = anyio.CapacityLimiter(settings.messages_max)

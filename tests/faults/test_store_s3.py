@@ -16,6 +16,7 @@ from bucket import OwnBucket
 from inductory_client.contract import wire
 from inductory_client.contract.blob import pack
 from inductory_client.contract.digest import digest_of
+from inductory_client.contract.lease import LeasesWanted
 from inductory_store.blobs.s3_admission import TRIES_MAX
 from replicas import wait_until
 from s3_proxy import Asked, Fault, S3Proxy, cut, drip, everything, flip, hang, hang_up, reads, refuse, stall
@@ -137,6 +138,36 @@ def test_a_silent_bucket_keeps_two_waiting_and_no_more(
         assert [each.result().content for each in tries] == [small, small]
         assert talk.put_blob(small[::-1]).status_code == 201
         assert talk.http.get("/readyz").status_code == 200
+        talk.http.close()
+
+
+def test_readers_of_a_hanging_bucket_leave_threads_for_all_else(
+    module_bucket: OwnBucket, proxy: S3Proxy, tmp_path: Path, small: bytes
+) -> None:
+    held: list[Asked] = []
+    go_on = threading.Event()
+
+    def hold(asked: Asked, _: socket.socket, __: S3Proxy) -> None:
+        held.append(asked)
+        go_on.wait()
+
+    environ = {**module_bucket.through(proxy.url).environ, "INDUCTORY_STORE_S3_TIMEOUT_S": "60"}
+    with StoreProcess(tmp_path / "store", environ) as store, ThreadPoolExecutor(64) as pool:
+        talk = Talk(store.url, "readers")
+        value = talk.publish(small)
+        with proxy.spoiling(reads, hold):
+            readers = [pool.submit(talk.get_blob, small) for _ in range(64)]
+            wait_until(lambda: len(held) > 20)
+            assert not talk.lacks(small)
+            assert talk.http.get("/v1/artifacts").status_code == 200
+            assert talk.http.get(f"/v1/artifacts/{value.key}").status_code == 200
+            wanted = LeasesWanted(keys=(digest_of(b"wanted"),), holder="a", seconds=30)
+            assert talk.http.post("/v1/leases", content=wire.encode(wanted)).status_code == 200
+            assert len(held) <= 40
+        go_on.set()
+        told = [each.result() for each in readers]
+        assert {each.status_code for each in told} <= {200, 503}
+        assert talk.get_blob(small).content == small
         talk.http.close()
 
 

@@ -16,7 +16,8 @@ from __future__ import annotations
 import functools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from botocore.exceptions import (
@@ -27,6 +28,7 @@ from botocore.exceptions import (
     ReadTimeoutError,
 )
 from inductory_client.contract.errors import StorageFailed
+from urllib3.exceptions import HTTPError
 
 SILENCE_S = 2.0
 """After so long without a word a call is waiting in vain: a client doesn't wait longer for us."""
@@ -34,9 +36,6 @@ TRIES_MAX = 2
 """How many calls try a silent bucket, and how many wait in vain before it is taken for silent: a single one
 may have met a connection that was dead.
 """
-
-_QUICK = frozenset({"get_object", "head_object"})
-"""What is answered in no time; others send bytes first, or list."""
 
 
 class Admission:
@@ -46,13 +45,14 @@ class Admission:
         self._clock = clock
         self._lock = threading.Lock()
         self._under_way: dict[object, tuple[float, bool]] = {}
-        """When each call began, and whether it is quick."""
+        """When each wait began, and whether it is quick: others send bytes first, or list."""
         self._answered_at = float("-inf")
         self._silent = False
 
-    def call(self, method: Callable[..., Any], quick: bool, **arguments: Any) -> Any:
-        """Make a call. Raises StorageFailed where enough others try a silent bucket, and what `method`
-        raises.
+    @contextmanager
+    def asking(self, *, quick: bool, decides: bool = True) -> Iterator[None]:
+        """Wait for the bucket inside. That it came to an end is an answer, unless there is more to come and
+        it `decides` nothing. Raises StorageFailed at once where enough others try a silent bucket.
         """
         began = self._clock()
         call = object()
@@ -62,13 +62,12 @@ class Admission:
             self._under_way[call] = began, quick
         answered = silent = False
         try:
-            found = method(**arguments)
-            answered = True
-            return found
+            yield
+            answered = decides
         except ClientError:
             answered = True
             raise
-        except (ConnectionError, HTTPClientError):
+        except (ConnectionError, HTTPClientError, HTTPError, OSError):
             silent = True
             raise
         finally:
@@ -92,7 +91,7 @@ class Admission:
 
 
 class AdmittedClient:
-    """A client of S3 whose calls are made by an Admission, and not made again for a silent bucket."""
+    """A client of S3 that asks by an Admission, and not again where the bucket is silent."""
 
     def __init__(self, client: Any, admission: Admission) -> None:
         self._client = client
@@ -100,13 +99,37 @@ class AdmittedClient:
         self._calls = frozenset(client.meta.method_to_api_mapping)
         client.meta.events.register_first("needs-retry.s3", self._before_retry)
 
+    def get_object(self, **arguments: Any) -> dict[str, Any]:
+        """Open an object. A bucket that gives its headers, and nothing after them, has answered nothing."""
+        with self._admission.asking(quick=True, decides=False):
+            answer = self._client.get_object(**arguments)
+        return {**answer, "Body": _AdmittedBody(answer["Body"], self._admission)}
+
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._client, name)
-        if name not in self._calls:
-            return found
-        return functools.partial(self._admission.call, found, name in _QUICK)
+        return functools.partial(self._ask, name, found) if name in self._calls else found
+
+    def _ask(self, name: str, method: Callable[..., Any], **arguments: Any) -> Any:
+        with self._admission.asking(quick=name == "head_object"):
+            return method(**arguments)
 
     def _before_retry(self, caught_exception: Exception | None = None, **_: Any) -> None:
         timed_out = isinstance(caught_exception, ConnectTimeoutError | ReadTimeoutError)
         if timed_out and self._admission.is_silent():
             raise caught_exception  # type: ignore[misc]
+
+
+class _AdmittedBody:
+    def __init__(self, body: Any, admission: Admission) -> None:
+        # As a context manager, botocore's body gives the stream below it, of which one may ask for what is
+        # there already: `read` waits for all that it was asked for, however slowly it drips.
+        self._stream = body.__enter__()
+        self._admission = admission
+
+    def read1(self, bytes_max: int) -> bytes:
+        with self._admission.asking(quick=True):
+            piece: bytes = self._stream.read1(bytes_max)
+        return piece
+
+    def close(self) -> None:
+        self._stream.close()

@@ -14,7 +14,7 @@ from .s3_admission import Admission, AdmittedClient
 
 ATTEMPTS_MAX = 3
 CONNECTIONS_MAX = 64
-"""As many as threads may ask at a time: 40 that answer, 16 that receive, and some."""
+"""As many as threads may ask at a time: 40 that read, 16 that receive, and some."""
 
 
 def make_client(bucket: Bucket) -> Any:

@@ -20,7 +20,7 @@ BYTES_PER_S_MIN = 64 << 10
 """A bucket that gives less has failed."""
 
 Get = Callable[[dict[str, str]], Any]
-"""Asks for the object, with these arguments besides, and returns botocore's answer."""
+"""Asks for the object, with these arguments besides, and returns the AdmittedClient's answer."""
 
 
 class ObjectFile(io.RawIOBase):
@@ -102,9 +102,7 @@ class ObjectFile(io.RawIOBase):
     def _ask(self, arguments: dict[str, str]) -> Any:
         with faults("open a blob", may_be_absent=True):
             answer = self._get(arguments)
-        # As a context manager, botocore's body gives the stream below it, of which one may ask for what is
-        # there already: `read` waits for all that it was asked for, however slowly it drips.
-        self._raw = answer["Body"].__enter__()
+        self._raw = answer["Body"]
         self._streamed = self._at
         self._pace = Pace(self._timeout_s, BYTES_PER_S_MIN)
         return answer

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, nullcontext
+from functools import partial
 from hashlib import sha256
 from typing import Any, TypeVar
 
-from anyio import CapacityLimiter
+from anyio import CapacityLimiter, to_thread
 from fastapi import Request, Response
 from inductory_client.contract import wire
 from inductory_client.contract.lifetime import RootStored
@@ -39,6 +40,19 @@ def _ok(_: object) -> int:
     return 200
 
 
+async def reading_blobs(request: Request, work: Callable[[], R]) -> R:
+    """Do what may wait for blobs on threads that do nothing else: a place for blobs that hangs keeps those
+    alone, and whoever asks the catalog has an answer.
+    """
+    return await to_thread.run_sync(work, limiter=request.app.state.readers)
+
+
+async def streamed(request: Request, chunks: Iterator[bytes]) -> AsyncGenerator[bytes]:
+    """Yield the chunks of a blob, each read as by `reading_blobs`."""
+    while (chunk := await reading_blobs(request, partial(next, chunks, None))) is not None:
+        yield chunk
+
+
 async def received(
     request: Request, message_type: type[T], operate: Callable[[T], R], status_of: Callable[[R], int] = _ok
 ) -> Response:
@@ -62,7 +76,9 @@ async def kept_or_received(
     operate: Callable[[T], R],
     stays: Callable[[R], bool],
 ) -> Response:
-    """As `received`, and answer from memory what was asked a moment ago, where its answer `stays` right."""
+    """As `received`, and answer from memory what was asked a moment ago, where its answer `stays` right. What
+    is worked out may read blobs.
+    """
     answers = store_of(request).answers
 
     def operated(data: bytes) -> bytes:
@@ -76,7 +92,7 @@ async def kept_or_received(
     async with _turn(request):
         data = await read_whole(request, pace_of(request))
         question = (message_type, namespace, sha256(data).digest())
-        return answer(answers.get(question) or await run_in_threadpool(operated, data))
+        return answer(answers.get(question) or await reading_blobs(request, partial(operated, data)))
 
 
 def pace_of(request: Request) -> Pace:

@@ -25,7 +25,7 @@ from inductory_store.operations.missing_blobs import missing_blobs
 from inductory_store.operations.put_blob import put_blob
 from inductory_store.problems import problem_response
 
-from .answers import pace_of, received, store_of
+from .answers import pace_of, reading_blobs, received, store_of, streamed
 from .body import body_chunks, content_length, whole_number
 from .documented import BLOB, gives, takes
 from .query import digest_of_path
@@ -65,12 +65,22 @@ async def put(request: Request, digest: str) -> Response:
         307: {"description": "As zstd, large, and in a bucket: `Location` gives the zstd frame for a while"},
     },
 )
-def get(request: Request, digest: str) -> Response:
+async def get(request: Request, digest: str) -> Response:
     """Download a blob, or a range of it; as zstd with `Accept-Encoding: zstd` and no Range.
 
     A store whose blobs are in a bucket may send readers of zstd there. Without that encoding it never does.
     """
-    row = find_blob(store_of(request), digest_of_path(digest))
+    return await reading_blobs(request, partial(_get, request, digest_of_path(digest)))
+
+
+@router.post("/blobs:missing", **takes(BlobsWanted), responses=gives(BlobsMissing))
+async def missing(request: Request) -> Response:
+    """Say which of these blobs the store lacks."""
+    return await received(request, BlobsWanted, partial(missing_blobs, store_of(request)))
+
+
+def _get(request: Request, digest: str) -> Response:
+    row = find_blob(store_of(request), digest)
     packed = "range" not in request.headers and _takes_zstd(request.headers.get("accept-encoding", ""))
     headers = _headers(row, packed)
     if _has_it(request.headers.get("if-none-match"), headers["ETag"]):
@@ -80,22 +90,16 @@ def get(request: Request, digest: str) -> Response:
     return _get_bytes(request, row, headers)
 
 
-@router.post("/blobs:missing", **takes(BlobsWanted), responses=gives(BlobsMissing))
-async def missing(request: Request) -> Response:
-    """Say which of these blobs the store lacks."""
-    return await received(request, BlobsWanted, partial(missing_blobs, store_of(request)))
-
-
 def _get_packed(request: Request, row: BlobRow, headers: dict[str, str]) -> Response:
     store = store_of(request)
     headers |= {"Content-Encoding": "zstd"}
     if request.method == "HEAD":
-        return _answer(b"", packed_size_at_rest(store, row.digest), 200, headers)
+        return _answer(request, b"", packed_size_at_rest(store, row.digest), 200, headers)
     if url := direct_url(store, row):
         # The address is good for a short while, and for GET only.
         return RedirectResponse(url, 307, {"Cache-Control": "no-store", "Vary": headers["Vary"]})
     body, packed_size = read_hot(store, row)
-    return _answer(body, packed_size, 200, headers)
+    return _answer(request, body, packed_size, 200, headers)
 
 
 def _get_bytes(request: Request, row: BlobRow, headers: dict[str, str]) -> Response:
@@ -113,17 +117,17 @@ def _get_bytes(request: Request, row: BlobRow, headers: dict[str, str]) -> Respo
         headers |= {"Content-Range": f"bytes {start}-{stop - 1}/{row.size}"}
     if request.method == "HEAD":
         packed_size_at_rest(store, row.digest)
-        return _answer(b"", stop - start, 200, headers)
+        return _answer(request, b"", stop - start, 200, headers)
     body = read_blob(store, row.digest, row.size, start, stop)
-    return _answer(body, stop - start, 206 if wanted is not None else 200, headers)
+    return _answer(request, body, stop - start, 206 if wanted is not None else 200, headers)
 
 
-def _answer(body: Body, length: int, status: int, headers: dict[str, str]) -> Response:
+def _answer(request: Request, body: Body, length: int, status: int, headers: dict[str, str]) -> Response:
     headers |= {"Content-Length": str(length)}
     media_type = "application/octet-stream"
     if isinstance(body, bytes):
         return Response(body, status, headers, media_type)
-    return StreamingResponse(body, status, headers, media_type)
+    return StreamingResponse(streamed(request, body), status, headers, media_type)
 
 
 def _headers(row: BlobRow, packed: bool) -> dict[str, str]:

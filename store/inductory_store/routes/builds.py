@@ -7,7 +7,6 @@ from functools import partial
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 from inductory_client.contract.wire import Build, BuildPage, BuildStored
 
@@ -17,7 +16,7 @@ from inductory_store.operations.put_build import put_build
 from inductory_store.operations.read_build import list_builds, read_build
 from inductory_store.operations.read_document import read_document
 
-from .answers import answer, created, received, store_of
+from .answers import answer, created, reading_blobs, received, store_of, streamed
 from .documented import BUNDLE, BUNDLE_TYPE, TEXT, gives, takes
 from .query import (
     DEFAULT_NAMESPACE,
@@ -80,20 +79,21 @@ async def bundle(request: Request, key: str, namespace: NamespaceQuery = DEFAULT
     store, namespace, key = store_of(request), check_namespace(namespace), digest_of_path(key)
     found: bytes | Iterator[bytes] | None = kept_bundle(store, namespace, key)
     if found is None:
-        found = await run_in_threadpool(open_bundle, store, namespace, key)
+        found = await reading_blobs(request, partial(open_bundle, store, namespace, key))
     if isinstance(found, bytes):
         return Response(found, media_type=BUNDLE_TYPE)
-    return StreamingResponse(found, media_type=BUNDLE_TYPE)
+    return StreamingResponse(streamed(request, found), media_type=BUNDLE_TYPE)
 
 
 @router.get("/builds/{key}/documents/{manifest}/{name:path}", responses=TEXT)
-def document(
+async def document(
     request: Request, key: str, manifest: str, name: str, namespace: NamespaceQuery = DEFAULT_NAMESPACE
 ) -> Response:
     """Read a build's blueprint (`computation_graph.py`) or dispatch (`transformed_code.py`)."""
     store, namespace = store_of(request), check_namespace(namespace)
-    body, size = read_document(store, namespace, digest_of_path(key), digest_of_path(manifest), name)
+    key, manifest = digest_of_path(key), digest_of_path(manifest)
+    body, size = await reading_blobs(request, partial(read_document, store, namespace, key, manifest, name))
     headers = {**_READABLE, "Content-Length": str(size)}
     if isinstance(body, bytes):
         return Response(body, media_type="text/plain", headers=headers)
-    return StreamingResponse(body, media_type="text/plain", headers=headers)
+    return StreamingResponse(streamed(request, body), media_type="text/plain", headers=headers)
