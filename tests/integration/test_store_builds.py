@@ -45,6 +45,29 @@ def test_a_manifest_comes_back(talk: Talk) -> None:
     problem(talk.http.get(f"/v1/manifests/{'00' * 32}"), 404, "not_found")
 
 
+def test_caches_on_the_way_are_told_how_long_an_answer_is_right(talk: Talk) -> None:
+    there = talk.publish(b"payload")
+    documents = (descriptor(b"payload", PYTHON, BLUEPRINT),)
+    value = manifest([there], documents=documents)
+    assert talk.put_manifest(value).status_code == 201
+    start = build([value], talk.namespace)
+    assert talk.put_build(start).status_code == 201
+    told = {
+        path: talk.http.get(f"/v1/{path}").headers.get("cache-control")
+        for path in (
+            f"blobs/{digest_of(b'payload')}",
+            f"manifests/{value.id}",
+            f"builds/{start.key}/documents/{value.id}/{BLUEPRINT}",
+            f"artifacts/{there.key}",
+            f"builds/{start.key}",
+            f"builds/{start.key}/bundle",
+            f"artifacts/{'00' * 32}",
+        )
+    }
+    forever, a_moment = "public, max-age=31536000, immutable", "public, max-age=10"
+    assert list(told.values()) == [forever, forever, forever, a_moment, a_moment, a_moment, None]
+
+
 def test_a_manifest_names_only_what_is_there(talk: Talk) -> None:
     there, absent = talk.publish(b"payload"), artifact([descriptor(b"payload")], "never published")
     found = problem(talk.put_manifest(manifest([there, absent])), 409, "artifact_missing")

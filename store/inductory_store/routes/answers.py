@@ -14,10 +14,16 @@ from inductory_client.contract import wire
 from inductory_client.contract.lifetime import RootStored
 from starlette.concurrency import run_in_threadpool
 
+from inductory_store.kept_answers import KEPT_S
 from inductory_store.pace import Pace
 from inductory_store.store import Store
 
 from .body import SHORT_BYTES_MAX, content_length, read_whole
+
+FOREVER = "public, max-age=31536000, immutable"
+"""For what its address names by its digest."""
+A_MOMENT = f"public, max-age={KEPT_S:.0f}"
+"""For what stays unless it is deleted, or grows: no longer than another process answers from its memory."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -30,10 +36,11 @@ def store_of(request: Request) -> Store:
     return store
 
 
-def answer(message: Any, status: int = 200) -> Response:
-    """Return a message, or the JSON of one, as an answer."""
+def answer(message: Any, status: int = 200, caching: str | None = None) -> Response:
+    """Return a message, or the JSON of one, as an answer; `caching` is what any cache on the way is told."""
     content = message if isinstance(message, bytes) else wire.encode(message)
-    return Response(content, status_code=status, media_type="application/json")
+    headers = None if caching is None else {"Cache-Control": caching}
+    return Response(content, status, headers, "application/json")
 
 
 def _ok(_: object) -> int:

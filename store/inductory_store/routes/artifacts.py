@@ -17,7 +17,7 @@ from inductory_store.operations.read_agreement import read_agreement
 from inductory_store.operations.read_artifact import read_artifact
 from inductory_store.operations.resolve import resolve
 
-from .answers import answer, kept_or_received, received, store_of
+from .answers import A_MOMENT, answer, kept_or_received, received, store_of
 from .documented import gives, takes
 from .query import (
     DEFAULT_NAMESPACE,
@@ -98,7 +98,8 @@ async def publish(
 @router.get("/artifacts/{key}", responses=gives(Artifact))
 def get(request: Request, key: str, namespace: NamespaceQuery = DEFAULT_NAMESPACE) -> Response:
     """Read one artifact, as it was published."""
-    return answer(read_artifact(store_of(request), check_namespace(namespace), digest_of_path(key)))
+    found = read_artifact(store_of(request), check_namespace(namespace), digest_of_path(key))
+    return answer(found, caching=A_MOMENT)
 
 
 @router.get("/artifacts/{key}/agreement", responses=gives(Agreement))

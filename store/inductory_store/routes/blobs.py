@@ -25,15 +25,13 @@ from inductory_store.operations.missing_blobs import missing_blobs
 from inductory_store.operations.put_blob import put_blob
 from inductory_store.problems import problem_response
 
-from .answers import pace_of, reading_blobs, received, store_of, streamed
+from .answers import FOREVER, pace_of, reading_blobs, received, store_of, streamed
 from .body import body_chunks, content_length, whole_number
 from .documented import BLOB, gives, takes
 from .query import digest_of_path
 from .ranges import parse_range
 
 router = APIRouter(prefix="/v1", tags=["blobs"], default_response_class=Response)
-
-_FOREVER = "public, max-age=31536000, immutable"
 
 
 @router.put(
@@ -133,7 +131,7 @@ def _answer(request: Request, body: Body, length: int, status: int, headers: dic
 def _headers(row: BlobRow, packed: bool) -> dict[str, str]:
     return {
         "ETag": f'"{row.digest}.zst"' if packed else f'"{row.digest}"',
-        "Cache-Control": _FOREVER,
+        "Cache-Control": FOREVER,
         "Accept-Ranges": "bytes",
         "Vary": "Accept-Encoding",
         SIZE_HEADER: str(row.size),

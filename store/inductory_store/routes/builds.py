@@ -16,7 +16,7 @@ from inductory_store.operations.put_build import put_build
 from inductory_store.operations.read_build import list_builds, read_build
 from inductory_store.operations.read_document import read_document
 
-from .answers import answer, created, reading_blobs, received, store_of, streamed
+from .answers import A_MOMENT, FOREVER, answer, created, reading_blobs, received, store_of, streamed
 from .documented import BUNDLE, BUNDLE_TYPE, TEXT, gives, takes
 from .query import (
     DEFAULT_NAMESPACE,
@@ -68,7 +68,7 @@ def get(
     refuse_unknown(request, "namespace", "format", "keys", "manifest", "folder")
     store, namespace, key = store_of(request), check_namespace(namespace), digest_of_path(key)
     if format == "json":
-        return answer(read_build(store, namespace, key))
+        return answer(read_build(store, namespace, key), caching=A_MOMENT)
     text = parts_list(store, namespace, key, form=keys, manifest_id=manifest, folder=folder)
     return Response(text, media_type="text/x-python", headers=_READABLE)
 
@@ -80,9 +80,10 @@ async def bundle(request: Request, key: str, namespace: NamespaceQuery = DEFAULT
     found: bytes | Iterator[bytes] | None = kept_bundle(store, namespace, key)
     if found is None:
         found = await reading_blobs(request, partial(open_bundle, store, namespace, key))
+    headers = {"Cache-Control": A_MOMENT}
     if isinstance(found, bytes):
-        return Response(found, media_type=BUNDLE_TYPE)
-    return StreamingResponse(streamed(request, found), media_type=BUNDLE_TYPE)
+        return Response(found, headers=headers, media_type=BUNDLE_TYPE)
+    return StreamingResponse(streamed(request, found), headers=headers, media_type=BUNDLE_TYPE)
 
 
 @router.get("/builds/{key}/documents/{manifest}/{name:path}", responses=TEXT)
@@ -93,7 +94,7 @@ async def document(
     store, namespace = store_of(request), check_namespace(namespace)
     key, manifest = digest_of_path(key), digest_of_path(manifest)
     body, size = await reading_blobs(request, partial(read_document, store, namespace, key, manifest, name))
-    headers = {**_READABLE, "Content-Length": str(size)}
+    headers = {**_READABLE, "Content-Length": str(size), "Cache-Control": FOREVER}
     if isinstance(body, bytes):
         return Response(body, media_type="text/plain", headers=headers)
     return StreamingResponse(streamed(request, body), media_type="text/plain", headers=headers)

@@ -10,7 +10,7 @@ from inductory_client.contract.wire import Manifest, ManifestStored
 from inductory_store.operations.put_manifest import put_manifest
 from inductory_store.operations.read_build import read_manifest
 
-from .answers import answer, created, received, store_of
+from .answers import FOREVER, answer, created, received, store_of
 from .documented import gives, takes
 from .query import DEFAULT_NAMESPACE, NamespaceQuery, check_namespace, digest_of_path
 
@@ -27,4 +27,5 @@ async def put(request: Request, id: str, namespace: NamespaceQuery = DEFAULT_NAM
 @router.get("/manifests/{id}", responses=gives(Manifest))
 def get(request: Request, id: str, namespace: NamespaceQuery = DEFAULT_NAMESPACE) -> Response:
     """Read a manifest."""
-    return answer(read_manifest(store_of(request), check_namespace(namespace), digest_of_path(id)))
+    found = read_manifest(store_of(request), check_namespace(namespace), digest_of_path(id))
+    return answer(found, caching=FOREVER)
