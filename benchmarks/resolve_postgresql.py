@@ -55,7 +55,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="inductory-bench-") as name, postgresql() as server:
         folder, database = Path(name), server.database("resolve")
         with _servers.store(folder / "store", INDUCTORY_STORE_DATABASE_URL=database) as url:
-            known = _published(folder, url, artifacts)
+            known = published(folder, url, artifacts)
             server.analyse("resolve")
             progress(f"{artifacts} artifacts are published")
             chosen = [random.Random(at).sample(known, PIECES) for at in range(questions)]
@@ -80,7 +80,7 @@ def main() -> None:
     finish("resolve_postgresql", _figures(runs, len(answers[-1])), GOALS, measured=MEASURED, runs=runs)
 
 
-def _published(folder: Path, url: str, artifacts: int) -> list[Artifact]:
+def published(folder: Path, url: str, artifacts: int) -> list[Artifact]:
     settings = Settings.load({}, url=url, cache_dir=folder / "cache", config_dir=folder / "config")
     found: list[Artifact] = []
     with Client(settings) as client:
