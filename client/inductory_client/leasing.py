@@ -10,7 +10,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from msgspec import Struct
 
@@ -23,6 +23,7 @@ from .contract.lease import (
     Heartbeat,
     KeysAwaited,
     Lease,
+    Leased,
     LeaseEnd,
     LeasesEnded,
     LeasesWanted,
@@ -50,8 +51,21 @@ class Turn(Struct, frozen=True, kw_only=True):
     failed: tuple[FailedKey, ...] = ()
 
 
+class _GivenUp(Struct, frozen=True, kw_only=True):
+    """A key whose lease is given up before it is known whether there is one."""
+
+    failure: str | None
+    until: float
+    """By this process's clock: from then on a lease has run out by itself."""
+
+
 class Leases:
-    """The leases of one process. Safe for threads; a forked child has none."""
+    """The leases of one process. Safe for threads; a forked child has none.
+
+    A question whose answer is lost may have been granted. So a key is noted before it is asked for, and the
+    thread that renews leases asks again for what is still noted: the store gives the same holder the same
+    token.
+    """
 
     def __init__(
         self,
@@ -78,44 +92,48 @@ class Leases:
         self._holder = ""
         self._tokens: dict[str, str] = {}
         self._unanswered: set[str] = set()
-        """Asked for, and the answer never came: the store may have granted them."""
-        self._ended = threading.Event()
+        """Wanted, and no answer has come: the store may have granted them."""
+        self._given_up: dict[str, _GivenUp] = {}
+        """No longer wanted, and no answer has come."""
+        self._closed = threading.Event()
+        self._due = threading.Event()
+        """Whether the thread has something to do before it would renew."""
         self._thread: threading.Thread | None = None
 
     def take(self, keys: Collection[str]) -> Turn:
         """Take the leases of `keys`, as far as they are free. Never raises; without a store all is ours."""
         if self._store is None or not keys:
             return Turn(mine=frozenset(keys))
+        if self._publishes:
+            with self._lock:
+                self._unanswered |= set(keys)
+                for key in keys:
+                    self._given_up.pop(key, None)
         try:
             with self._budget.waiting() as deadline:
                 return self._take(self._store, sorted(keys), deadline)
         except InductoryError as error:
             # Asking for artifacts has told of a store in trouble; an older one knows no leases.
             log.info("who compiles what isn't known, and all is compiled here: %s", error)
-            if error.retryable and self._publishes:
-                with self._lock:
-                    self._unanswered |= set(keys) - self._tokens.keys()
             return Turn(mine=frozenset(keys))
+        finally:
+            self._keep_alive()
 
     @property
     def any(self) -> bool:
         """Whether this process has any lease, or may have one."""
-        return bool(self._tokens or self._unanswered)
+        return bool(self._tokens or self._unanswered or self._given_up)
 
     def token_of(self, key: str) -> str | None:
         """Return the token under which a key is published, None where this process has no lease of it.
 
-        Where a question for leases wasn't answered in time, it is asked again now, once: the store may have
-        granted what this process doesn't know of, and would refuse it then.
+        Where it isn't known whether there is one, the store is asked again now: it would refuse what comes
+        without the token.
         """
         with self._lock:
-            unanswered = sorted(self._unanswered) if key in self._unanswered else []
-            self._unanswered -= set(unanswered)
-        if unanswered and self._store is not None:
-            try:
-                self._take(self._store, unanswered, Deadline(CALL_S))
-            except InductoryError as error:
-                log.debug("who compiles what still isn't known: %s", error)
+            known = key not in self._unanswered and key not in self._given_up
+        if not known:
+            self._ask_again(Deadline(CALL_S))
         with self._lock:
             return self._tokens.get(key)
 
@@ -123,20 +141,13 @@ class Leases:
         """Give up the leases of `keys`, if there are any: they are published, or won't be.
 
         The store ended those whose key was published, and is told of the others; `failure` says why their
-        compile failed. Never raises.
+        compile failed. Nobody waits here for a lease that isn't known: the thread finds and ends it. Never
+        raises.
         """
-        with self._lock:
-            ended = set(keys)
-            self._unanswered -= ended
-            tokens = {key: self._tokens.pop(key) for key in ended if key in self._tokens}
-        if not tokens or self._store is None:
-            return
-        reason = None if failure is None else (failure.strip() or "unknown")[:REASON_CHARS_MAX]
-        ends = tuple(LeaseEnd(key=key, token=tokens[key], failure=reason) for key in sorted(tokens))
-        try:
-            self._store.release_leases(LeasesEnded(leases=ends), Deadline(CALL_S))
-        except InductoryError as error:
-            log.debug("leases run out by themselves, and aren't given back: %s", error)
+        self._end(keys, failure, Deadline(CALL_S))
+        if self._given_up:
+            self._keep_alive()
+            self._due.set()
 
     def wait(self, keys: Collection[str], until: float) -> Standing | None:
         """Wait until one of `keys` isn't held by others any more, or of the first LEASES_MAX; None past
@@ -155,7 +166,7 @@ class Leases:
                 if not error.retryable or self._clock() - away_since > UNREACHABLE_S_MAX:
                     warn_once(f"wait:{error.code}", "who compiles what isn't known any more: %s", error)
                     return None
-                self._ended.wait(min(_PAUSE_S, left))
+                self._closed.wait(min(_PAUSE_S, left))
                 continue
             away_since = None
             if len(found.held) < len(first):
@@ -163,11 +174,16 @@ class Leases:
         return None
 
     def close(self) -> None:
-        """Give all leases back. Idempotent."""
-        self._ended.set()
+        """Give all leases back, also those that aren't known, within CALL_S. Never raises. Idempotent."""
+        self._closed.set()
+        self._due.set()
         with self._lock:
-            keys = list(self._tokens)
-        self.end(keys)
+            keys = self._tokens.keys() | self._unanswered
+        deadline = Deadline(CALL_S)
+        self._end(keys, None, deadline)
+        self._ask_again(deadline)
+        with self._lock:
+            self._given_up.clear()
 
     def _take(self, store: HttpStore, keys: list[str], deadline: Deadline) -> Turn:
         held: set[str] = set()
@@ -176,9 +192,7 @@ class Leases:
         for start in range(0, len(keys), LEASES_MAX):
             batch = tuple(keys[start : start + LEASES_MAX])
             if self._publishes:
-                leased = store.take_leases(self._wanted(batch), deadline)
-                with self._lock:
-                    self._tokens |= {each.key: each.token for each in leased.granted}
+                leased = self._ask(store, batch, deadline)
                 published |= set(leased.published)
                 held |= {each.key for each in leased.held}
                 failed += leased.failed
@@ -188,13 +202,83 @@ class Leases:
                 held |= {each.key for each in found.held}
                 failed += found.failed
         mine = set(keys) - held - published - {each.key for each in failed}
-        self._keep_alive()
         return Turn(
             mine=frozenset(mine),
             held=frozenset(held & set(keys)),
             published=frozenset(published & set(keys)),
             failed=tuple(failed),
         )
+
+    def _ask(self, store: HttpStore, keys: tuple[str, ...], deadline: Deadline) -> Leased:
+        """Ask for leases and keep those that are still wanted. Raises what the store raises; where asking
+        again may help, the keys stay noted.
+        """
+        try:
+            leased = store.take_leases(self._wanted(keys), deadline)
+        except InductoryError as error:
+            if not error.retryable:
+                with self._lock:
+                    self._forget(keys)
+            raise
+        with self._lock:
+            self._tokens |= {each.key: each.token for each in leased.granted if each.key in self._unanswered}
+            self._unanswered.difference_update(keys)
+        return leased
+
+    def _ask_again(self, deadline: Deadline) -> None:
+        """Find out about every key that is noted: keep the lease of one that is wanted, end that of one that
+        isn't, forget what somebody else has or published. Never raises; may be repeated.
+        """
+        with self._lock:
+            now = self._clock()
+            self._given_up = {key: each for key, each in self._given_up.items() if now < each.until}
+            keys = sorted(self._unanswered | self._given_up.keys())
+        if self._store is None:
+            return
+        for start in range(0, len(keys), LEASES_MAX):
+            batch = tuple(keys[start : start + LEASES_MAX])
+            try:
+                leased = self._ask(self._store, batch, deadline)
+            except InductoryError as error:
+                log.debug("who compiles what still isn't known: %s", error)
+                return
+            with self._lock:
+                # What another thread found out and ended meanwhile may have been granted anew: it goes, too.
+                wanted = self._tokens.keys() | self._unanswered
+                unwanted = {each.key: each.token for each in leased.granted if each.key not in wanted}
+                given_up = {key: self._given_up.pop(key) for key in batch if key in self._given_up}
+            self._release(unwanted, {key: each.failure for key, each in given_up.items()}, deadline)
+
+    def _end(self, keys: Iterable[str], failure: str | None, deadline: Deadline) -> None:
+        """Release what is known, and note as given up what isn't."""
+        reason = None if failure is None else (failure.strip() or "unknown")[:REASON_CHARS_MAX]
+        given_up = _GivenUp(failure=reason, until=self._clock() + self._seconds)
+        ended = set(keys)
+        with self._lock:
+            tokens = {key: self._tokens.pop(key) for key in ended if key in self._tokens}
+            unknown = ended & self._unanswered
+            self._unanswered -= unknown
+            self._given_up |= dict.fromkeys(unknown, given_up)
+        known = {key: token for key, token in tokens.items() if key not in unknown}
+        self._release(known, dict.fromkeys(known, reason), deadline)
+
+    def _release(
+        self, tokens: Mapping[str, str], failures: Mapping[str, str | None], deadline: Deadline
+    ) -> None:
+        if not tokens or self._store is None:
+            return
+        ends = tuple(
+            LeaseEnd(key=key, token=token, failure=failures.get(key)) for key, token in sorted(tokens.items())
+        )
+        try:
+            self._store.release_leases(LeasesEnded(leases=ends), deadline)
+        except InductoryError as error:
+            log.debug("leases run out by themselves, and aren't given back: %s", error)
+
+    def _forget(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            self._unanswered.discard(key)
+            self._given_up.pop(key, None)
 
     def _wanted(self, keys: tuple[str, ...]) -> LeasesWanted:
         with self._lock:
@@ -204,9 +288,9 @@ class Leases:
             return LeasesWanted(holder=self._holder, keys=keys, seconds=self._seconds)
 
     def _keep_alive(self) -> None:
-        """Have a thread renew what is held, until nothing is."""
+        """Have a thread renew what is held and ask again for what isn't known, until there is neither."""
         with self._lock:
-            if not self._tokens or self._thread is not None:
+            if not self.any or self._closed.is_set() or self._thread is not None:
                 return
             self._thread = threading.Thread(target=self._renew_on, name="inductory-leases", daemon=True)
             try:
@@ -215,14 +299,19 @@ class Leases:
                 self._thread = None
 
     def _renew_on(self) -> None:
-        while not self._ended.wait(self._seconds / 3):
+        pause_s = self._seconds / 3
+        while True:
+            self._due.wait(pause_s)
+            self._due.clear()
             with self._lock:
                 tokens = dict(self._tokens)
-                if not tokens:
+                if not self.any or self._closed.is_set():
                     self._thread = None
                     return
             try:
                 self._renew(tokens)
+                # Only then, and not for long: what is held mustn't run out meanwhile.
+                self._ask_again(Deadline(min(CALL_S, pause_s)))
             except InductoryError as error:
                 log.debug("leases aren't renewed: %s", error)
 

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 import pytest
-from client_samples import TARGET, client, draft, publication, wanted
+from client_samples import TARGET, FakeClock, client, draft, publication, wanted
 from inductory_client.client import Client
 from inductory_client.contract.build import DEFAULT_NAMESPACE
 from inductory_client.contract.digest import digest_of
@@ -58,6 +59,16 @@ def held(node: Client, key: str) -> HeldKey | None:
     return standing.held[0] if standing.held else None
 
 
+def see_renewed(node: Client, key: str, times: int) -> None:
+    """Return once what is left of a lease was seen to grow so often, its first sight included."""
+    before, seen_to_grow = 0.0, 0
+    while seen_to_grow < times:
+        now = held(node, key)
+        assert now is not None, "it never runs out"
+        seen_to_grow += now.expires_in_s > before
+        before = now.expires_in_s
+
+
 def test_what_one_compiles_the_other_waits_for(nodes: list[Client]) -> None:
     first, second = nodes
     one = draft("a")
@@ -75,22 +86,31 @@ def test_what_one_compiles_the_other_waits_for(nodes: list[Client]) -> None:
     assert second.fetch(wanted(one), TARGET).pieces.keys() == {key}
 
 
-def answers_lost(url: str, path: bytes) -> Handler:
-    """A way to a store on which the first answer to `path` is lost, after the store has given it."""
+def answers_lost(url: str, path: bytes, gate: threading.Event | None = None, *, sent: bool = True) -> Handler:
+    """A way to a store on which the first answer to `path` is lost, after the store has given it; unless
+    `sent`, the question is. The second question to `path` waits for `gate`, if there is one.
+    """
     place = urlsplit(url)
     assert place.port is not None
     address = ("127.0.0.1", place.port)
-    lost: list[bytes] = []
+    asked: list[bytes] = []
 
     def handle(sock: socket.socket, server: Misbehaving) -> None:
         with socket.create_connection(address) as store, store.makefile("rb") as answers:
             for request in requests(sock, server):
+                if path in request.partition(b"\r\n")[0]:
+                    asked.append(request)
+                    turn = len(asked)
+                    if turn == 1:
+                        if sent:
+                            store.sendall(request)
+                            whole(answers)
+                        return
+                    while turn == 2 and gate is not None and not gate.is_set():
+                        if server.over.wait(0.005):
+                            return
                 store.sendall(request)
-                answer = whole(answers)
-                if path in request.partition(b"\r\n")[0] and not lost:
-                    lost.append(request)
-                    return
-                sock.sendall(answer)
+                sock.sendall(whole(answers))
 
     return handle
 
@@ -104,20 +124,121 @@ def whole(answers: BinaryIO) -> bytes:
     return head + answers.read(int(length))
 
 
-def test_a_lease_whose_answer_was_lost_is_found_again(
-    store_url: str, namespace: str, nodes: list[Client], tmp_path: Path
-) -> None:
+@pytest.fixture
+def unlucky(store_url: str, namespace: str, tmp_path: Path) -> Iterator[Client]:
+    """A machine that doesn't learn of the lease that it was granted first, and that lasts for long."""
+    with (
+        Misbehaving(answers_lost(store_url, b"/leases?")) as way,
+        client(tmp_path / "unlucky", url=way.url, namespace=namespace, lease_s=600.0) as node,
+    ):
+        yield node
+
+
+def test_a_lease_whose_answer_was_lost_is_found_again(nodes: list[Client], unlucky: Client) -> None:
     one, (other, _) = draft("a"), nodes
     key = one.subject.key
-    with (
-        Misbehaving(answers_lost(store_url, b"/leases")) as way,
-        client(tmp_path / "unlucky", url=way.url, namespace=namespace, store_deadline_s=60.0) as node,
-    ):
-        assert node.leases.take([key]).mine == {key}, "it compiles all the same"
-        assert held(other, key) is not None, "the store had granted it"
-        report = node.publisher.publish_now(Publication(artifacts=(one,)))
+    assert unlucky.leases.take([key]).mine == {key}, "it compiles all the same"
+    assert held(other, key) is not None, "the store had granted it"
+    report = unlucky.publisher.publish_now(Publication(artifacts=(one,)))
     assert (report.created, report.left) == (1, 0)
     assert held(other, key) is None
+
+
+def test_others_are_told_of_a_failure_under_a_lease_whose_answer_was_lost(
+    store_url: str, namespace: str, nodes: list[Client], tmp_path: Path
+) -> None:
+    other, key, gate = nodes[0], draft("a").subject.key, threading.Event()
+    with (
+        Misbehaving(answers_lost(store_url, b"/leases?", gate)) as way,
+        client(tmp_path / "unlucky", url=way.url, namespace=namespace, lease_s=600.0) as node,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        node.leases.take([key])
+        waiting = pool.submit(other.leases.wait, [key], time.monotonic() + 60)
+        node.leases.end([key], failure="no such instruction")
+        node.leases.end([key])
+        gate.set()  # whoever failed to compile hasn't waited for this
+        standing = waiting.result()
+    assert standing is not None
+    assert [each.reason for each in standing.failed] == ["no such instruction"]
+
+
+def test_a_client_that_closes_gives_back_a_lease_whose_answer_was_lost(
+    nodes: list[Client], unlucky: Client
+) -> None:
+    key = draft("a").subject.key
+    unlucky.leases.take([key])
+    assert held(nodes[0], key) is not None
+    unlucky.close()
+    assert nodes[0].leases.take([key]).mine == {key}
+    assert not unlucky.leases.any
+
+
+def test_a_lease_granted_to_whoever_closed_meanwhile_is_given_back(
+    store_url: str, namespace: str, nodes: list[Client], tmp_path: Path
+) -> None:
+    key, gate = draft("a").subject.key, threading.Event()
+    with (
+        Misbehaving(answers_lost(store_url, b"/leases?", gate)) as way,
+        client(tmp_path / "unlucky", url=way.url, namespace=namespace, lease_s=600.0) as node,
+    ):
+        node.leases.take([key])
+        node.leases.end([key])
+        asking = node.leases._thread
+        assert asking is not None
+        while sum(b"/leases?" in request for request in way.asked) < 2:
+            assert held(nodes[0], key) is not None
+        node.close()
+        assert held(nodes[0], key) is None
+        gate.set()
+        asking.join()
+    assert held(nodes[0], key) is None
+
+
+def test_a_lease_whose_answer_was_lost_is_renewed(
+    store_url: str, namespace: str, nodes: list[Client], tmp_path: Path
+) -> None:
+    one = draft("a")
+    with (
+        Misbehaving(answers_lost(store_url, b"/leases?")) as way,
+        client(tmp_path / "unlucky", url=way.url, namespace=namespace, lease_s=3.0) as node,
+    ):
+        node.leases.take([one.subject.key])
+        see_renewed(nodes[0], one.subject.key, times=4)
+        assert nodes[0].leases.take([one.subject.key]).held == {one.subject.key}
+        assert node.publisher.publish_now(Publication(artifacts=(one,))).created == 1
+
+
+def test_what_others_have_by_now_stays_theirs(
+    store_url: str, namespace: str, nodes: list[Client], tmp_path: Path
+) -> None:
+    other, keys = nodes[0], [draft(name).subject.key for name in "ab"]
+    with (
+        Misbehaving(answers_lost(store_url, b"/leases?", sent=False)) as way,
+        client(tmp_path / "unlucky", url=way.url, namespace=namespace, lease_s=600.0) as node,
+    ):
+        assert node.leases.take(keys).mine == set(keys)
+        assert other.leases.take(keys).mine == set(keys)
+        other.publisher.publish_now(Publication(artifacts=(draft("b"),)))
+        node.leases.end(keys, failure="it isn't this one's to tell")
+        node.leases.token_of(keys[0])
+        assert not node.leases.any
+    assert held(other, keys[0]) is not None
+    turn = nodes[1].leases.take(keys)
+    assert (turn.held, turn.published) == ({keys[0]}, {keys[1]})
+
+
+def test_a_lease_that_may_have_been_is_forgotten_once_it_has_run_out(tmp_path: Path) -> None:
+    clock, key = FakeClock(), draft("a").subject.key
+    with refused() as url, client(tmp_path / "alone", url=url) as node:
+        node.leases._clock = clock
+        node.leases.take([key])
+        node.leases.end([key])
+        assert node.leases.token_of(key) is None
+        assert node.leases.any, "the store may come back before that"
+        clock.pass_by(node.settings.lease_s)
+        assert node.leases.token_of(key) is None
+        assert not node.leases.any
 
 
 def test_who_lacks_the_lease_publishes_nothing(nodes: list[Client]) -> None:
@@ -137,12 +258,7 @@ def test_a_lease_is_renewed_while_it_is_needed(
     key = draft("a").subject.key
     with client(tmp_path / "short", url=store_url, namespace=namespace, lease_s=3.0) as node:
         node.leases.take([key])
-        before, seen_to_grow = 0.0, 0
-        while seen_to_grow < 3:
-            now = held(nodes[0], key)
-            assert now is not None, "it never runs out"
-            seen_to_grow += now.expires_in_s > before
-            before = now.expires_in_s
+        see_renewed(nodes[0], key, times=3)
         node.leases.end([key])
         assert held(nodes[0], key) is None
 
@@ -202,8 +318,8 @@ def test_without_a_store_all_is_compiled_here(tmp_path: Path) -> None:
             with client(tmp_path / "alone", **options) as node:
                 assert node.leases.take([key]).mine == {key}
                 assert node.leases.token_of(key) is None, "asked again, and in vain"
-                assert not node.leases.any
                 node.leases.end([key])
+            assert not node.leases.any
 
 
 def test_who_waits_for_a_store_that_is_gone_gives_up(tmp_path: Path) -> None:
@@ -213,15 +329,15 @@ def test_who_waits_for_a_store_that_is_gone_gives_up(tmp_path: Path) -> None:
         assert node.leases.wait([draft("a").subject.key], 10**5) is None
 
 
-def test_a_forked_child_has_no_lease(nodes: list[Client]) -> None:
-    first, _ = nodes
-    key = draft("a").subject.key
-    first.leases.take([key])
-    child = os.fork()
-    if child == 0:
-        os._exit(0 if not first.leases.any and first.leases.token_of(key) is None else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert first.leases.token_of(key) is not None
+def test_a_forked_child_has_no_lease(nodes: list[Client], unlucky: Client) -> None:
+    keys = {nodes[0]: draft("a").subject.key, unlucky: draft("b").subject.key}
+    for node, key in keys.items():
+        node.leases.take([key])
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if not node.leases.any and node.leases.token_of(key) is None else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert node.leases.token_of(key) is not None
 
 
 _FROZEN = """
