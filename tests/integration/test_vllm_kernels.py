@@ -46,6 +46,7 @@ def place(
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "tritons-own"))
     monkeypatch.setattr(used, "_USED", {})
     monkeypatch.setattr(sharing, "_ARRIVED", {})
+    monkeypatch.setattr(sharing, "_served", 0)
     sharing._settings.cache_clear()
     yield found
     sharing._settings.cache_clear()
@@ -143,13 +144,10 @@ def test_keys_that_lead_elsewhere_are_not_asked_for(place: dict[str, str], tmp_p
     assert (counts.served, counts.missed) == ({"triton": 0}, {})
 
 
-def test_kernels_that_came_one_by_one_are_counted_too(
-    place: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_kernels_that_came_one_by_one_are_counted_too(place: dict[str, str], tmp_path: Path) -> None:
     from inductory_client.integrations.triton_cache import sharing
     from inductory_client.integrations.triton_cache.target import group_target
 
-    monkeypatch.setattr(sharing, "_served", 0)
     with client(tmp_path / "first", **place) as first:
         triton = ForeignCache(client=first, scheme="triton", backend="triton", target=group_target())
         assert triton.offer(RUNNERS, {"compute_slots.json": b"{}"})
