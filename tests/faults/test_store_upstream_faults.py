@@ -13,7 +13,7 @@ import pytest
 from inductory_client.contract import wire
 from inductory_client.contract.blob import pack
 from inductory_client.contract.digest import digest_of
-from inductory_client.contract.lease import KeysAwaited, LeasesWanted
+from inductory_client.contract.lease import KeysAwaited, LeasesWanted, Standing
 from misbehaving import Misbehaving, always, answer, dripping, refused, silent
 from s3_proxy import Asked, Fault, S3Proxy, cut, everything, flip, hang, hang_up, refuse, stall
 from store_messages import Talk, artifact, build, descriptor, manifest, problem
@@ -189,6 +189,15 @@ def test_names_that_are_others_are_refused(upstream: Talk, tmp_path: Path, which
         assert talk.resolve(NEW_KEY).hits == ()
         stats = talk.http.get("/v1/stats").json()
         assert (stats["builds"], stats["artifacts"]) == (0, 0)
+
+
+def test_keys_that_upstream_says_nothing_of_keep_nobody_waiting(tmp_path: Path) -> None:
+    with (
+        Misbehaving(always(answer(wire.encode(Standing())))) as liar,
+        pulling_from(liar.url, tmp_path) as (_, talk),
+    ):
+        waiting = wire.encode(KeysAwaited(keys=(NEW_KEY,), wait_s=60))
+        problem(talk.http.post("/v1/leases:wait", content=waiting), 502, "upstream_wrong")
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,16 @@ import threading
 
 import pytest
 from client_samples import FakeClock
+from inductory_client.contract.digest import digest_of
 from inductory_client.contract.errors import BadSettings, Malformed, UpstreamLoop, UpstreamUnavailable
+from inductory_client.contract.lease import FailedKey, HeldKey, Standing
 from inductory_store.settings import StoreSettings
 from inductory_store.upstream import absent, breaker
 from inductory_store.upstream.absent import Absent
 from inductory_store.upstream.breaker import Breaker
 from inductory_store.upstream.connection import Deadline
 from inductory_store.upstream.flights import Flights
+from inductory_store.upstream.said import Said, keys_of
 from inductory_store.upstream.way import STORES_MAX, stores_passed
 
 ME, OTHER = "a" * 16, "b" * 16
@@ -117,6 +120,31 @@ def test_those_who_want_the_same_have_one_flight_and_its_error() -> None:
     flights.close()
     with pytest.raises(UpstreamUnavailable):
         flights.join("one", work)
+
+
+def test_what_was_said_of_keys_grows_older() -> None:
+    held, free, failed, published, unasked = (digest_of(bytes([at])) for at in range(5))
+    found = Standing(
+        held=(HeldKey(key=held, expires_in_s=30.0),),
+        free=(free, unasked),
+        failed=(FailedKey(key=failed, reason="it doesn't fit", retry_in_s=60.0),),
+        published=(published,),
+    )
+    assert keys_of(found) == {held, free, failed, published, unasked}
+    said = Said()
+    said.note({held, free, failed, published}, found, 100.0)
+    assert said.held((held, free, unasked)) == {held}
+    assert said.standing((free, held), 110.0) == Standing(
+        held=(HeldKey(key=held, expires_in_s=20.0),), free=(free,)
+    )
+    assert said.standing((failed, published), 110.0) == Standing(failed=found.failed, published=(published,))
+    assert said.standing((held,), 200.0).held[0].expires_in_s == 0
+    said.note({held}, Standing(published=(held,)), 110.0)
+    assert said.standing((held,), 110.0).published == (held,)
+    said.forget(held)
+    for unknown in (held, unasked):
+        with pytest.raises(KeyError):
+            said.standing((unknown,), 110.0)
 
 
 def test_a_way_is_known_and_a_circle_refused() -> None:
