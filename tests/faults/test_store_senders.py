@@ -6,9 +6,7 @@ import asyncio
 import select
 import socket
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -22,6 +20,7 @@ from inductory_store.catalog.migrate import upgrade
 from inductory_store.routes.answers import received
 from inductory_store.settings import StoreSettings
 from msgspec import Struct
+from slow_sender import half_sent
 from starlette.requests import Request
 from starlette.responses import Response
 from store_messages import Talk
@@ -29,16 +28,6 @@ from store_process import StoreProcess
 
 LONG_BYTES = 2 << 20
 DIGEST = digest_of(b"what never arrives")
-
-
-@contextmanager
-def half_sent(url: str, method: str, address: str, sent: bytes, length: int) -> Iterator[socket.socket]:
-    """A request that declares more bytes than it has sent."""
-    parts = urlsplit(url)
-    with socket.create_connection((parts.hostname, parts.port), timeout=60) as sender:
-        head = f"{method} {address} HTTP/1.1\r\nHost: store\r\nContent-Length: {length}\r\n\r\n"
-        sender.sendall(head.encode() + sent)
-        yield sender
 
 
 @pytest.mark.parametrize(("method", "address"), [("PUT", f"/v1/blobs/{DIGEST}"), ("POST", "/v1/events")])

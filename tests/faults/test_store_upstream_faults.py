@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
+import select
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from inductory_client.contract.digest import digest_of
 from inductory_client.contract.lease import KeysAwaited, LeasesWanted, Standing
 from misbehaving import Misbehaving, always, answer, dripping, refused, silent
 from s3_proxy import Asked, Fault, S3Proxy, cut, everything, flip, hang, hang_up, refuse, stall
+from slow_sender import half_sent
 from store_messages import Talk, artifact, build, descriptor, manifest, problem
 from store_process import StoreProcess
 
@@ -198,6 +200,20 @@ def test_keys_that_upstream_says_nothing_of_keep_nobody_waiting(tmp_path: Path) 
     ):
         waiting = wire.encode(KeysAwaited(keys=(NEW_KEY,), wait_s=60))
         problem(talk.http.post("/v1/leases:wait", content=waiting), 502, "upstream_wrong")
+
+
+def test_slow_publishers_keep_no_lease_waiting(near: Talk, way: S3Proxy, upstream: Talk) -> None:
+    """Nor the lists, nor those who ask which blobs are missing."""
+    slow = f"/v1/blobs/{digest_of(b'what never arrives')}"
+    with ExitStack() as stack:
+        senders = [stack.enter_context(half_sent(near.url, "PUT", slow, b"x", 1000)) for _ in range(16)]
+        while sum(asked.method == "PUT" for asked in way.seen) < len(senders):
+            assert near.http.get("/healthz").is_success
+        wanted = wire.encode(LeasesWanted(holder="me", keys=(digest_of(b"slow"),), seconds=60))
+        assert near.http.post("/v1/leases", content=wanted).status_code == 200
+        assert near.lacks(b"what never arrives")
+        assert near.http.get("/v1/builds").json() == upstream.http.get("/v1/builds").json()
+        assert not select.select(senders, [], [], 0)[0], "all of them are still being received"
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from functools import partial
 from urllib.parse import parse_qs
 
 import anyio.to_thread
+from anyio import CapacityLimiter
 from fastapi import Request, Response
 from inductory_client.contract import wire
 from inductory_client.contract.build import DEFAULT_NAMESPACE, check_namespace
@@ -44,6 +45,11 @@ _OWN = re.compile(f"/v1/events|/v1/leases:wait|/v1/retention|/v1/roots(?:/[a-z]+
 asks upstream itself.
 """
 
+MESSAGES_MAX = 16
+"""Messages and lists sent on at a time; more wait for their turn. Blobs have turns of their own, so that who
+sends them slowly keeps no lease waiting.
+"""
+
 
 class PullThrough:
     """Goes around the routes of a store that has an upstream."""
@@ -51,6 +57,7 @@ class PullThrough:
     def __init__(self, app: ASGIApp, upstream: Upstream) -> None:
         self._app = app
         self._upstream = upstream
+        self._messages = CapacityLimiter(MESSAGES_MAX)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -116,12 +123,10 @@ class PullThrough:
             return request.receive
 
     async def _forwarded(self, request: Request) -> Response:
+        uploads = request.app.state.uploads
         if _BLOB.fullmatch(request.url.path):
-            pace = pace_of(request)
-            size = content_length(request)
-            length = store_of(request).settings.blob_bytes_max if size is None else size
-            extra_s = pace.idle_s + length / BYTES_PER_S_MIN
-            sent = await self._sent(request, body_chunks(request, pace), extra_s)
+            body = body_chunks(request, pace_of(request))
+            sent = await self._sent(request, body, _patience_s(request, content_length(request)), uploads)
         else:
             data = await _read(request)
             sent = await self._sent(request, data, PATIENCE_S if request.method == "PUT" else 0.0)
@@ -129,14 +134,23 @@ class PullThrough:
             self._upstream.changed()
         return _response(sent)
 
-    async def _sent(self, request: Request, body: Body, extra_s: float = 0.0) -> Forwarded:
+    async def _sent(
+        self, request: Request, body: Body, extra_s: float = 0.0, turns: CapacityLimiter | None = None
+    ) -> Forwarded:
         target = request.scope["raw_path"].decode("ascii")
         if query := request.scope["query_string"].decode("ascii"):
             target += f"?{query}"
         work = partial(
             forward, self._upstream.exchange, request.method, target, dict(request.headers), body, extra_s
         )
-        return await anyio.to_thread.run_sync(work, limiter=request.app.state.uploads)
+        return await anyio.to_thread.run_sync(work, limiter=turns or self._messages)
+
+
+def _patience_s(request: Request, blob_bytes: int | None) -> float:
+    """Return what a blob of so many bytes may take upstream, beyond its usual time to answer."""
+    settings = store_of(request).settings
+    most = settings.blob_bytes_max
+    return settings.body_idle_s + min(most if blob_bytes is None else blob_bytes, most) / BYTES_PER_S_MIN
 
 
 def _tells_of_publications(request: Request, sent: Forwarded) -> bool:
