@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import select
 import signal
+import socket
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -15,6 +17,7 @@ from inductory_client.contract import wire
 from inductory_client.contract.blob import pack
 from inductory_client.contract.digest import digest_of
 from inductory_client.contract.lease import KeysAwaited, LeasesWanted, Standing
+from inductory_store.blobs.upload_id import new_upload_id
 from misbehaving import Misbehaving, always, answer, dripping, refused, silent
 from s3_proxy import Asked, Fault, S3Proxy, cut, everything, flip, hang, hang_up, refuse, stall
 from slow_sender import half_sent
@@ -214,6 +217,32 @@ def test_slow_publishers_keep_no_lease_waiting(near: Talk, way: S3Proxy, upstrea
         assert near.lacks(b"what never arrives")
         assert near.http.get("/v1/builds").json() == upstream.http.get("/v1/builds").json()
         assert not select.select(senders, [], [], 0)[0], "all of them are still being received"
+
+
+def test_an_upload_may_take_as_long_to_finish_as_a_blob(near: Talk, way: S3Proxy) -> None:
+    """Upstream reads it back from its bucket first."""
+    go = threading.Event()
+
+    def finishing(asked: Asked) -> bool:
+        return ":finish" in asked.path
+
+    def late(asked: Asked, sock: socket.socket, server: S3Proxy) -> None:
+        if not finishing(asked):
+            server.over.wait()
+        go.wait(60)
+        for part in server.pass_on(asked):
+            sock.sendall(part)
+
+    path = f"/v1/blobs/{digest_of(NEW)}/upload/{new_upload_id(1 << 31, len(NEW))}:finish"
+    with way.spoiling(everything, late), ThreadPoolExecutor(1) as pool:
+        finished = pool.submit(near.http.post, path)
+        while not any(map(finishing, way.seen)):
+            assert near.http.get("/healthz").is_success
+        # This one waits for as long as upstream may usually take.
+        problem(near.http.post("/v1/blobs:missing", json={"digests": []}), 503, "upstream_unavailable")
+        go.set()
+        problem(finished.result(), 404, "not_found")  # upstream's own word: it has no bucket
+    assert near.lacks(b"what was asked meanwhile"), "nobody was kept from asking"
 
 
 @pytest.mark.parametrize(

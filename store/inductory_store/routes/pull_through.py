@@ -22,6 +22,7 @@ from inductory_client.contract.errors import InductoryError, Malformed, Upstream
 from inductory_client.contract.lease import Leased
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from inductory_store.blobs.upload_id import parse_upload_id
 from inductory_store.problems import problem_response
 from inductory_store.upstream.exchange import BYTES_PER_S_MIN, Body
 from inductory_store.upstream.forwarding import PATIENCE_S, Forwarded, forward
@@ -37,6 +38,7 @@ _ARTIFACT = re.compile(f"/v1/artifacts/{_DIGEST}")
 _MANIFEST = re.compile(f"/v1/manifests/{_DIGEST}")
 _BUILD = re.compile(f"/v1/builds/{_DIGEST}(?:/bundle)?")
 _DOCUMENT = re.compile(f"/v1/builds/{_DIGEST}/documents/{_DIGEST}/.+")
+_FINISH = re.compile(f"/v1/blobs/{_DIGEST}/upload/([^/]+):finish")
 _LISTS = re.compile(f"/v1/artifacts|/v1/builds|/v1/artifacts/{_DIGEST}/agreement")
 _RESOLVE = "/v1/artifacts:resolve"
 _LEASES = "/v1/leases"
@@ -127,6 +129,11 @@ class PullThrough:
         if _BLOB.fullmatch(request.url.path):
             body = body_chunks(request, pace_of(request))
             sent = await self._sent(request, body, _patience_s(request, content_length(request)), uploads)
+        elif match := _FINISH.fullmatch(request.url.path):
+            # Upstream reads the whole blob back, and its name tells how much that is.
+            upload = parse_upload_id(match[2])
+            patience_s = PATIENCE_S if upload is None else _patience_s(request, upload.size)
+            sent = await self._sent(request, await _read(request), patience_s, uploads)
         else:
             data = await _read(request)
             sent = await self._sent(request, data, PATIENCE_S if request.method == "PUT" else 0.0)
