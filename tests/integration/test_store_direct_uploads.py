@@ -327,3 +327,14 @@ def test_what_the_store_can_not_read_back_it_is_sent(
     assert list(filter(reads_back, proxy.seen))
     assert talk.get_blob(large.data).content == large.data
     assert not pending(stores_bucket)
+
+
+def test_it_goes_through_a_store_that_pulls_from_this_one(store: StoreProcess, tmp_path: Path) -> None:
+    large = Large("through a store near the nodes")
+    with StoreProcess(tmp_path / "near", {"INDUCTORY_STORE_UPSTREAM_URL": store.url}) as near:
+        talk = Talk(near.url, "default")
+        problem(talk.get_blob(large.data), 404, "not_found")
+        assert large.finished(talk, large.sent(talk)).status_code == 201
+        # It isn't taken for absent any more, though that was said a moment ago.
+        assert talk.get_blob(large.data).content == large.data
+        talk.http.close()

@@ -126,18 +126,20 @@ class PullThrough:
 
     async def _forwarded(self, request: Request) -> Response:
         uploads = request.app.state.uploads
+        finish = _FINISH.fullmatch(request.url.path)
         if _BLOB.fullmatch(request.url.path):
             body = body_chunks(request, pace_of(request))
             sent = await self._sent(request, body, _patience_s(request, content_length(request)), uploads)
-        elif match := _FINISH.fullmatch(request.url.path):
+        elif finish is not None:
             # Upstream reads the whole blob back, and its name tells how much that is.
-            upload = parse_upload_id(match[2])
+            upload = parse_upload_id(finish[2])
             patience_s = PATIENCE_S if upload is None else _patience_s(request, upload.size)
             sent = await self._sent(request, await _read(request), patience_s, uploads)
         else:
             data = await _read(request)
             sent = await self._sent(request, data, PATIENCE_S if request.method == "PUT" else 0.0)
-        if sent.status < 300 and (request.method == "PUT" or _tells_of_publications(request, sent)):
+        stored = request.method == "PUT" or finish is not None
+        if sent.status < 300 and (stored or _tells_of_publications(request, sent)):
             self._upstream.changed()
         return _response(sent)
 
