@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 import anyio
 from fastapi import FastAPI
@@ -22,6 +23,7 @@ from .settings import StoreSettings
 from .store import Store
 from .upstream.exchange import Exchange
 from .upstream.health import UpstreamHealth
+from .upstream.telling import tell_uses
 from .upstream.upstream import Upstream
 from .version import __version__
 
@@ -46,7 +48,8 @@ def create_app(settings: StoreSettings, blobs_at: BlobStore | None = None) -> Fa
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        noting = asyncio.create_task(keep_noting(store))
+        tell = partial(tell_uses, exchange) if exchange else None
+        noting = asyncio.create_task(keep_noting(store, tell))
         yield
         noting.cancel()
         with suppress(asyncio.CancelledError):
