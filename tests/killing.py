@@ -14,17 +14,17 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Any, BinaryIO, Self, cast
 
 import msgspec
-from inductory_store.blobs.disk import DiskBlobs
-from inductory_store.blobs.store import BlobStat
+from inductory_store.blobs.place import open_blobs
+from inductory_store.blobs.s3 import S3Blobs
+from inductory_store.blobs.store import BlobStat, BlobStore
 from inductory_store.catalog.catalog import Catalog
 from inductory_store.settings import StoreSettings
 from inductory_store.store import Store
 from lifetimes import gc, publish, use
 from sqlalchemy import event
-from store_process import Database
 
 CHUNK_BYTES = 50
 
@@ -65,16 +65,22 @@ class Steps:
         self.done.append(what)
 
 
-class SteppingBlobs(DiskBlobs):
-    """A folder of blobs in which everything is a step, chunks that arrive among it."""
+class SteppingBlobs:
+    """A place for blobs in which everything is a step, chunks that arrive among it."""
 
-    def __init__(self, root: Path, steps: Steps) -> None:
-        super().__init__(root)
+    def __init__(self, blobs: BlobStore, steps: Steps) -> None:
+        self._blobs = blobs
         self._steps = steps
+        if isinstance(blobs, S3Blobs):
+            asked = blobs._client.meta.events
+            asked.register("before-send.s3", lambda request, **_: steps.step(f"bucket: {request.method}"))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._blobs, name)
 
     def put(self, digest: str, size: int, packed: Iterable[bytes]) -> BlobStat:
         self._steps.step("put")
-        stat = super().put(digest, size, self._chunks(packed))
+        stat = self._blobs.put(digest, size, self._chunks(packed))
         self._steps.step("put: at rest")
         return stat
 
@@ -86,21 +92,22 @@ class SteppingBlobs(DiskBlobs):
 
     def open(self, digest: str) -> BinaryIO:
         self._steps.step("open")
-        return super().open(digest)
+        return self._blobs.open(digest)
 
     def delete(self, digest: str) -> bool:
         self._steps.step("delete")
-        found = super().delete(digest)
+        found = self._blobs.delete(digest)
         self._steps.step("delete: gone")
         return found
 
 
-def do(settings: StoreSettings, catalog: Catalog, job: Job) -> list[str]:
+def do(settings: StoreSettings, catalog: Catalog, blobs: BlobStore, job: Job) -> list[str]:
     """Do a job in this process, and return its steps."""
     steps = Steps(job.kill_at)
     event.listen(catalog.engine, "before_cursor_execute", lambda *found: steps.step(found[2]))
     event.listen(catalog.engine, "commit", lambda _: steps.step("COMMIT"))
-    store = Store(settings, catalog, SteppingBlobs(settings.data_dir, steps), clock=lambda: job.now)
+    stepping = cast(BlobStore, SteppingBlobs(blobs, steps))
+    store = Store(settings, catalog, stepping, clock=lambda: job.now)
     JOBS[job.what](store, job)
     steps.step("end")
     catalog.close()
@@ -110,11 +117,11 @@ def do(settings: StoreSettings, catalog: Catalog, job: Job) -> list[str]:
 class Killer:
     """Does jobs for a store in processes of their own; ends with the block."""
 
-    def __init__(self, data_dir: Path, database: Database) -> None:
+    def __init__(self, data_dir: Path, environ: dict[str, str]) -> None:
         path = os.pathsep.join([*filter(None, sys.path)])
         self._process = subprocess.Popen(
             [sys.executable, __file__, str(data_dir)],
-            env={**os.environ, **database, "PYTHONPATH": path},
+            env={**os.environ, **environ, "PYTHONPATH": path},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -145,6 +152,9 @@ class Killer:
 
 def _serve(settings: StoreSettings) -> None:
     catalog = Catalog(settings.catalog_url, 1)  # which imports its driver, and connects to nothing yet
+    blobs = open_blobs(settings)
+    if isinstance(blobs, S3Blobs):
+        blobs.close()  # each job connects anew: what one left on a connection isn't another's
     for line in sys.stdin.buffer:
         job = msgspec.json.decode(line, type=Job)
         reading, writing = os.pipe()
@@ -152,7 +162,7 @@ def _serve(settings: StoreSettings) -> None:
         if child == 0:
             status = 1
             try:
-                os.write(writing, json.dumps(do(settings, catalog, job)).encode())
+                os.write(writing, json.dumps(do(settings, catalog, blobs, job)).encode())
                 status = 0
             except BaseException:
                 sys.excepthook(*sys.exc_info())
