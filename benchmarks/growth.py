@@ -34,9 +34,9 @@ from inductory_store.catalog.catalog import Catalog
 from inductory_store.catalog.migrate import upgrade
 
 ROUNDS = 5
-SECONDS = 4
+SECONDS = 10
 CONNECTIONS = 4
-QUESTIONS = 16_000
+QUESTIONS = 80_000
 SIZES = {"small": 10_000, "large": 1_000_000}
 RESOLVE = f"/v1/artifacts:resolve?namespace={rows.NAMESPACE}"
 PIECES = 3
