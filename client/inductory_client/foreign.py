@@ -54,13 +54,18 @@ class ForeignCache:
         )
 
     def fetch(
-        self, keys: Iterable[str], kin: str | None = None, shape: Shape = None, share: float = 1.0
+        self,
+        keys: Iterable[str],
+        kin: str | None = None,
+        shape: Shape = None,
+        share: float = 1.0,
+        options: Mapping[str, str] | None = None,
     ) -> dict[str, Files]:
         """Return the entries under `keys` that this node or the store has, verified, in one round trip.
 
-        `kin` is a digest that entries of the same thing for other targets share: a miss is explained by it.
-        `share` is the part of the start's budget that a small question may take. Never raises; what isn't
-        there can be compiled.
+        `kin` is a digest that entries of the same thing for other targets share: a miss is explained by it,
+        and by the `options` that are in no key of ours. `share` is the part of the start's budget that a
+        small question may take. Never raises; what isn't there can be compiled.
         """
         by_artifact = {self.artifact_key(key, shape): key for key in keys}
         graph_digest = self.graph_digest(kin)
@@ -69,14 +74,20 @@ class ForeignCache:
             return {}
 
         def describe(artifact: str) -> KeyParts:
-            return self.parts(by_artifact[artifact], shape)
+            return self.parts(by_artifact[artifact], shape, options)
 
         fetched = self.client.fetch(wanted, self.target, describe=describe, share=share)
         return _by_key(fetched, by_artifact)
 
-    def parts(self, key: str, shape: Shape = None) -> KeyParts:
+    def parts(self, key: str, shape: Shape = None, options: Mapping[str, str] | None = None) -> KeyParts:
         """Return what a miss of `key` is noted by."""
-        return KeyParts(scheme=self.scheme, scheme_key=scheme_key_of(key), shape=shape, backend=self.backend)
+        return KeyParts(
+            scheme=self.scheme,
+            scheme_key=scheme_key_of(key),
+            shape=shape,
+            backend=self.backend,
+            options=dict(options or {}),
+        )
 
     def loaded(self, key: str, shape: Shape = None) -> None:
         """Tell the store that an entry's owner has really loaded it: only then was it worth having."""

@@ -20,13 +20,13 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from .cas import LocalCas
-from .contract.artifact import Backend, Scheme
+from .contract.artifact import Backend, Scheme, Subject
 from .contract.build import Namespace
 from .contract.digest import Digest
 from .contract.errors import InductoryError
 from .contract.key import BACKEND, SCHEME
 from .contract.shape import Shape, shape_text
-from .contract.target import Target
+from .contract.target import FactorDifference, Target, differences
 from .contract.wire import ArtifactWanted, Nearest, decode, encode
 from .fetch import Fetched
 
@@ -217,3 +217,23 @@ def _read(fingerprint: str, data: bytes) -> tuple[Target | None, list[Missed], i
         except InductoryError:
             damaged += 1
     return target, missed, damaged
+
+
+def key_differences(parts: KeyParts | None, target: Target, theirs: Subject) -> tuple[FactorDifference, ...]:
+    """Return in what an artifact's key differs from one that was wanted: its parts, as far as they are known,
+    then the factors of its target.
+    """
+    found: list[FactorDifference] = []
+    if parts is not None:
+        pairs: list[tuple[str, str | None, str | None]] = [
+            ("scheme", parts.scheme, theirs.scheme),
+            ("scheme_key", parts.scheme_key, theirs.scheme_key),
+            ("backend", parts.backend, theirs.backend),
+            ("shape", shape_text(parts.shape), shape_text(theirs.shape)),
+        ]
+        for name in sorted(parts.options.keys() | theirs.options.keys()):
+            # What vLLM put into its key is called as it is where vLLM's folders are compared.
+            told = name if name.startswith("vllm.") else f"option.{name}"
+            pairs.append((told, parts.options.get(name), theirs.options.get(name)))
+        found = [FactorDifference(name, a, b) for name, a, b in pairs if a != b]
+    return (*found, *differences(target, theirs.target))

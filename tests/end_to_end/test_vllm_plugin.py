@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from inductory_client.cli.main import main
 from misbehaving import Handler, Misbehaving, always, answer, refused, silent
 from vllm_node import FORMS, Node, Started, need_vllm
 
@@ -68,7 +70,8 @@ def test_a_fresh_node_loads_and_compiles_nothing(cold: Started, node: Node) -> N
 
 @both_forms
 def test_pieces_are_found_where_the_model_is_not(cold: Started, node: Node) -> None:
-    fresh = node.start(INDUCTORY_VLLM="submodule")
+    # Here each is compiled by a C++ compiler when it is loaded, which takes longer: no wait for the store.
+    fresh = node.start(INDUCTORY_VLLM="submodule", INDUCTORY_STORE_DEADLINE_S="5")
     assert fresh.sums == cold.sums
     assert (fresh.served, fresh.offered) == ({"submodule": 3}, {})
 
@@ -92,10 +95,24 @@ def test_without_trust_it_compiles_and_says_why(cold: Started, node: Node, tmp_p
     assert "refused" in fresh.line
 
 
-def test_an_environment_that_vllm_hashes_is_a_miss(cold: Started, node: Node) -> None:
+def test_an_environment_that_vllm_hashes_is_a_miss_that_names_it(
+    cold: Started, node: Node, capsys: pytest.CaptureFixture[str]
+) -> None:
     fresh = node.start(VLLM_USE_BYTECODE_HOOK="0", INDUCTORY_VLLM="model")
     assert (fresh.compiled, fresh.sums) == (1, cold.sums)
-    assert "nobody has published it" in fresh.line
+    assert "nobody has published it; the nearest differs in vllm.env.VLLM_USE_BYTECODE_HOOK" in fresh.line
+    options = [
+        f"--url={node.environ['INDUCTORY_URL']}",
+        f"--namespace={node.environ['INDUCTORY_NAMESPACE']}",
+        f"--config-dir={node.environ['INDUCTORY_CONFIG_DIR']}",
+        f"--cache-dir={node.cache_dir}",
+    ]
+    assert main(["explain", "--json", *options]) == 0
+    (missed,) = json.loads(capsys.readouterr().out)["misses"]
+    digest, named = missed["differences"]
+    assert (digest["name"], named["name"]) == ("scheme_key", "vllm.env.VLLM_USE_BYTECODE_HOOK")
+    assert "vLLM hashes this variable" in named["advice"]
+    assert (named["ours"], named["theirs"], named["volatile"]) == (None, "True", True)
 
 
 def test_a_store_that_refuses(cold: Started, node: Node) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ from inductory_client.contract.digest import digest_of
 from inductory_client.contract.target import Target
 from inductory_client.foreign import Files, ForeignCache
 from inductory_client.integrations.vllm.counts import Counts
-from inductory_client.integrations.vllm.factors import kin_of, target_of
+from inductory_client.integrations.vllm.factors import kin_of, options_of, target_of
 from inductory_client.integrations.vllm.model import BACKEND, SCHEME, ModelLevel
 from inductory_client.trouble import forget_warnings
 from torch._inductor.codecache import PyCodeCache
@@ -61,11 +62,15 @@ class Fleet:
         config = self.folder / "config"
         return client(self.folder / name, url=self.url, namespace=self.namespace, config_dir=config)
 
-    def publish(self, files: Files, key: str = KEY, **factors: str) -> None:
+    def publish(
+        self, files: Files, key: str = KEY, *, more: Mapping[str, str] | None = None, **factors: str
+    ) -> None:
         target = Target(target_of(Tiny.vllm_config).factors | factors)
         with self.client("builder") as builder:
             cache = ForeignCache(client=builder, scheme=SCHEME, backend=BACKEND, target=target)
-            assert cache.offer(key, files, kin=kin_of(Tiny.vllm_config, Tiny.__qualname__))
+            kin = kin_of(Tiny.vllm_config, Tiny.__qualname__)
+            options = options_of(Tiny.vllm_config) | (more or {})
+            assert cache.offer(key, files, kin=kin, options=options)
             assert builder.publisher.drain(30)
 
     def start(self, key: str = KEY, runs: str = "") -> Start:
@@ -135,6 +140,12 @@ def test_a_model_of_another_target_is_a_miss_that_names_the_factor(
     start = fleet.start()
     ours = target_of(Tiny.vllm_config).factors.get(factor, "absent")
     check_it_is_missed(start, f"the nearest differs in {factor}: {ours} here, {value} there)")
+
+
+def test_an_environment_that_vllm_hashes_is_named(fleet: Fleet) -> None:
+    fleet.publish(PUBLISHED, KEY.replace("0" * 64, "1" * 64), more={"vllm.env.VLLM_USE_V2": "1"})
+    told = "the nearest differs in vllm.env.VLLM_USE_V2: absent here, 1 there)"
+    check_it_is_missed(fleet.start(), told)
 
 
 def test_another_rank_is_not_given_what_the_first_published(fleet: Fleet) -> None:

@@ -28,6 +28,10 @@ def told(name: str, ours: str | None = "1", theirs: str | None = "2", *beside: s
         ("vllm.rank", "rank_0_0", "rank_1_0", False, "rank"),
         ("vllm.config.tokenizer", "/models/qwen", "/mnt/qwen", True, "same path"),
         ("vllm.config.max_num_batched_tokens", "2048", "8192", False, ""),
+        ("vllm.config.compilation_config", "ab12", "cd34", False, "command lines"),
+        ("vllm.max_num_batched_tokens", "2048", "8192", False, "argument"),
+        ("vllm.model", "/models/qwen", "/mnt/qwen", True, "same name or path"),
+        ("scheme_key", "ab12/rank_0_0", "cd34/rank_0_0", False, "no factor names"),
         ("cuda.driver", "580.65", "570.12", True, "driver"),
         ("cuda.device", "NVIDIA H100", "NVIDIA A100", False, "another GPU"),
         ("cpu.threads", "4", "8", True, "OMP_NUM_THREADS"),
@@ -68,6 +72,7 @@ def test_a_digest_is_explained_by_the_settings_beside_it() -> None:
     assert "TORCHINDUCTOR_" in told("configuration").advice
     explained = told("configuration", "1", "2", "inductor.max_autotune")
     assert (explained.volatile, "what else differs" in explained.advice) == (False, True)
+    assert "what else differs" in told("scheme_key", "1", "2", "vllm.env.VLLM_USE_V2").advice
 
 
 @pytest.mark.parametrize("value", ["/a", "/a/b c"[:4], "~/x", "./x", "Qwen/Qwen3-1.7B", '"/usr/bin/g++"'])

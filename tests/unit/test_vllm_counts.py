@@ -98,12 +98,12 @@ def test_inductors_are_counted_where_vllm_has_moved_its_own(monkeypatch: pytest.
     assert list(engine_counters()) == [GENERATED]
 
 
-@pytest.mark.parametrize(("beside", "left"), [(False, 1.5), (True, 2.0)])
-def test_a_step_that_the_start_waits_for_leaves_less_for_the_store(beside: bool, left: float) -> None:
+@pytest.mark.parametrize(("free", "left"), [(False, 1.5), (True, 2.0)])
+def test_a_step_that_the_start_waits_for_leaves_less_for_the_store(free: bool, left: float) -> None:
     clock = FakeClock()
     budget = StoreBudget(2.0, clock)
     counts = Counts(SimpleNamespace(budget=budget))  # type: ignore[arg-type]
-    with counts.ours("key", "no key can be made", "model", beside=beside):
+    with counts.ours("key", "no key can be made", "model", free=free):
         clock.pass_by(0.5)
         raise ValueError
     assert budget.remaining() == left

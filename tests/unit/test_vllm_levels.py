@@ -54,7 +54,7 @@ def test_a_step_that_fails_ends_quietly_and_is_told_once(
 
 
 def test_what_runs_beside_the_start_is_not_waited_for(counts: Counts) -> None:
-    with counts.ours("step", "a step isn't made", beside=True):
+    with counts.ours("step", "a step isn't made", free=True):
         pass
     assert counts.waited_s == 0
 

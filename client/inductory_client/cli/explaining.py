@@ -9,12 +9,11 @@ from typing import TypeVar
 from msgspec import Struct
 
 from inductory_client.cas import LocalCas
-from inductory_client.contract.artifact import Artifact, Subject
+from inductory_client.contract.artifact import Artifact
 from inductory_client.contract.errors import InductoryError
-from inductory_client.contract.shape import shape_text
 from inductory_client.contract.target import FactorDifference, Target, differences
 from inductory_client.contract.wire import DIFFERENCES_MAX, ArtifactWanted, BuildSummary, Nearest, Resolve
-from inductory_client.misses import KeyParts, Missed, Noted
+from inductory_client.misses import Missed, Noted, key_differences
 from inductory_client.transport import HttpStore
 
 from .store_access import all_builds
@@ -174,24 +173,6 @@ class Explaining:
             ]
             if candidates:
                 nearest[each.missed.key] = Nearest(key=min(candidates)[1], differences=())
-
-
-def key_differences(parts: KeyParts | None, target: Target, theirs: Subject) -> tuple[FactorDifference, ...]:
-    """Return in what an artifact's key differs from one that was wanted: its parts, as far as they are known,
-    then the factors of its target.
-    """
-    found: list[FactorDifference] = []
-    if parts is not None:
-        pairs: list[tuple[str, str | None, str | None]] = [
-            ("scheme", parts.scheme, theirs.scheme),
-            ("scheme_key", parts.scheme_key, theirs.scheme_key),
-            ("backend", parts.backend, theirs.backend),
-            ("shape", shape_text(parts.shape), shape_text(theirs.shape)),
-        ]
-        for name in sorted(parts.options.keys() | theirs.options.keys()):
-            pairs.append((f"option.{name}", parts.options.get(name), theirs.options.get(name)))
-        found = [FactorDifference(name, a, b) for name, a, b in pairs if a != b]
-    return (*found, *differences(target, theirs.target))
 
 
 def _explained(

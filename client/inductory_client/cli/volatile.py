@@ -71,9 +71,17 @@ RULES: tuple[Rule, ...] = (
         volatile=True,
     ),
     Rule(
-        r"vllm\.config\.model",
+        r"vllm\.(?:config\.)?model",
         "vLLM hashes how the model is named: serve it under the same name or path on all nodes.",
         volatile=True,
+    ),
+    Rule(
+        r"vllm\.config\.\w+_config",
+        "vLLM's digest of a part of its configuration: compare the command lines of both nodes.",
+    ),
+    Rule(
+        r"vllm\.(?:dtype|max_.*)",
+        "An argument of vLLM's: give the same on all nodes.",
     ),
     Rule(
         r"vllm\.(?:code|code_hash|code\..*)",
@@ -164,7 +172,8 @@ def is_path(value: str) -> bool:
 def _verdict(difference: FactorDifference, names: Collection[str]) -> Verdict:
     rule = next((rule for rule in RULES if _fits(rule, difference, names)), None)
     volatile, advice = (False, "") if rule is None else (rule.volatile, rule.advice)
-    if difference.name == "configuration" and any(_is_setting(name) for name in names):
+    settled = difference.name == "configuration" and any(_is_setting(name) for name in names)
+    if settled or (difference.name == "scheme_key" and len(names) > 1):
         volatile, advice = False, _WHOLE
     elif not volatile and "." in difference.name and _holds_path(difference):
         volatile, advice = True, f"{advice} {_AT_ONE_PATH}"

@@ -73,23 +73,23 @@ class Counts:
         return sum(self.seconds.values())
 
     @contextmanager
-    def ours(self, kind: str, failed: str, level: str = "", *, beside: bool = False) -> Iterator[None]:
+    def ours(self, kind: str, failed: str, level: str = "", *, free: bool = False) -> Iterator[None]:
         """End a step of ours here where it fails: the engine goes on as it would without us, whatever was
         raised. `failed` says what that comes to, and the miss counts for `level`.
 
-        The start waits for the step, and has that much less of its budget for the store, unless it runs
-        `beside`.
+        The start waits for the step, and has that much less of its budget for the store, unless it is `free`:
+        because it runs beside the start, or is the engine's own work.
         """
         began = time.perf_counter()
         try:
-            with nullcontext() if beside else self.client.budget.drawing():
+            with nullcontext() if free else self.client.budget.drawing():
                 yield
         except Exception as error:
             warn_once(f"vllm:{kind}", f"{failed}: %s", _told(error))
             if level:
                 self.missed_one(level, f"{failed}: {_told(error)}")
         finally:
-            if not beside:
+            if not free:
                 self.took(kind, began)
 
     @property

@@ -82,9 +82,10 @@ class TritonLevel:
         from inductory_client.integrations.triton_cache import prefetch
 
         failed = "the model runner's kernels aren't fetched at once"
-        with self._counts.ours("kernels", failed, _LEVEL, beside=True):
+        with self._counts.ours("kernels", failed, _LEVEL, free=True):
             try:
-                files = _cache(start).fetch([start.key], kin=start.kin).get(start.key)
+                found = _cache(start).fetch([start.key], kin=start.kin, options=start.options)
+                files = found.get(start.key)
                 if files is None:
                     self._unlisted.append(start)
                     return

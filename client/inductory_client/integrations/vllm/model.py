@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from inductory_client.client import Client
+from inductory_client.contract.errors import InductoryError
 from inductory_client.contract.manifest import PARTS_LIST
 from inductory_client.contract.shape import Shape
 from inductory_client.contract.wire import ArtifactWanted
@@ -31,6 +32,7 @@ from inductory_client.integrations.vllm_folder.parts_list import (
 )
 from inductory_client.integrations.vllm_folder.tree import root_above
 from inductory_client.integrations.vllm_folder.writer import FolderWriter
+from inductory_client.misses import KeyParts, key_differences
 
 from .counts import Counts
 from .factors import gpu_of, key_of, kin_of, label_of, options_of, target_of
@@ -197,15 +199,13 @@ class ModelLevel:
         with self._counts.ours("restore", "a model isn't restored", _MODEL):
             key = start.cache.artifact_key(start.key)
             wanted = ArtifactWanted(key=key, graph_digest=start.cache.graph_digest(start.kin))
+            parts = start.cache.parts(start.key, options=start.options)
             fetched = self._client.fetch(
-                [wanted],
-                start.cache.target,
-                describe=lambda _: start.cache.parts(start.key),
-                model=start.label,
+                [wanted], start.cache.target, describe=lambda _: parts, model=start.label
             )
             piece = fetched.pieces.get(key)
             if piece is None:
-                self._counts.missed_one(_MODEL, _reason(fetched, key))
+                self._counts.missed_one(_MODEL, self._reason(fetched, key, parts, start))
                 return False
             files = files_of(piece)
             data = joined(_MODEL, files)
@@ -223,6 +223,28 @@ class ModelLevel:
             start.restored = pieces
             return True
         return False
+
+    def _reason(self, fetched: Fetched, key: str, parts: KeyParts, start: ModelStart) -> str:
+        """Return why there is no model: the start's line says it."""
+        if key in fetched.refused:
+            return f"refused: {fetched.refused[key]}"
+        if fetched.error is not None:
+            return str(fetched.error)
+        reason = "nobody has published it"
+        nearest = next((miss.nearest for miss in fetched.misses if miss.key == key), None)
+        if nearest is None:
+            return reason
+        differing = nearest.differences
+        if not differing:
+            # It is of this target, and only its publisher's options tell what vLLM's key has otherwise.
+            with suppress(InductoryError), self._client.budget.waiting(share=0.5) as deadline:
+                theirs = self._client.reach_store().get_artifact(nearest.key, deadline).subject
+                found = key_differences(parts, start.cache.target, theirs)
+                differing = tuple(each for each in found if each.name != "scheme_key")
+        if not differing:
+            return reason
+        named = "; ".join(map(str, differing[:DIFFERENCES_NAMED_MAX]))
+        return f"{reason}; the nearest differs in {named}"
 
     def _runs_here(self, start: ModelStart) -> bool:
         """Whether what was loaded is for this GPU alone: on another the engine would fail, or worse."""
@@ -283,18 +305,6 @@ class ModelLevel:
             yield
         finally:
             self._current = before
-
-
-def _reason(fetched: Fetched, key: str) -> str:
-    if key in fetched.refused:
-        return f"refused: {fetched.refused[key]}"
-    if fetched.error is not None:
-        return str(fetched.error)
-    nearest = next((miss.nearest for miss in fetched.misses if miss.key == key), None)
-    if nearest is None or not nearest.differences:
-        return "nobody has published it"
-    named = "; ".join(map(str, nearest.differences[:DIFFERENCES_NAMED_MAX]))
-    return f"nobody has published it; the nearest differs in {named}"
 
 
 def _read_pieces(prefix: str, folder: Path, start: ModelStart) -> Files:

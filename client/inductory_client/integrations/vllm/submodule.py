@@ -134,15 +134,23 @@ class SubmoduleLevel:
         compile_range: Any,
     ) -> tuple[Any, Any] | None:
         """Return a verified piece as vLLM's compiler would; None where it can't be loaded."""
-        with self._counts.ours("load", "a piece of the store can't be loaded, and is compiled", _LEVEL):
-            assert sought.cache is not None
+        failed = "a piece of the store can't be loaded, and is compiled"
+        data: bytes | None = None
+        with self._counts.ours("load", failed, _LEVEL):
             assert sought.data is not None
             data = placed(_PIECE, sought.data, str(root_above(Path(adaptor.cache_dir))))
+            if not keeps_pieces_in_model():
+                assert key is not None
+                FolderWriter(Path(adaptor.cache_dir)).write(key, data)
+        if data is None:
+            return None
+        # What the engine would do with a piece of its own is no wait for us: many pieces take long.
+        with self._counts.ours("load", failed, _LEVEL, free=True):
+            assert sought.cache is not None
             if keeps_pieces_in_model():
                 loaded: tuple[Any, Any] = deserialize_standalone(data), None
             else:
                 assert key is not None
-                FolderWriter(Path(adaptor.cache_dir)).write(key, data)
                 handle = (key, os.path.join(adaptor.cache_dir, key))
                 loaded = adaptor.load(handle, graph, example_inputs, 0, compile_range), handle
             sought.cache.loaded(sought.torch_key, sought.shape)
