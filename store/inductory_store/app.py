@@ -18,6 +18,7 @@ from .operations.await_keys import Waiting
 from .operations.note_uses import keep_noting
 from .problems import install_problems
 from .routes import artifacts, blobs, builds, events, health, leases, manifests, page, roots, stats, uploads
+from .routes.kept import KeptFirst
 from .routes.pull_through import PullThrough
 from .settings import StoreSettings
 from .store import Store
@@ -70,6 +71,7 @@ def create_app(settings: StoreSettings, blobs_at: BlobStore | None = None) -> Fa
         app.include_router(router)
     if upstream is not None:
         app.add_middleware(PullThrough, upstream=upstream)
+    app.add_middleware(KeptFirst, store=store)
     install_problems(app, [route for router in routers for route in router.routes])
     app.openapi = openapi_of(app)  # type: ignore[method-assign]
     return app

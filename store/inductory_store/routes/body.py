@@ -16,6 +16,7 @@ from inductory_client.contract.errors import (
 )
 from inductory_client.contract.wire import MESSAGE_BYTES_MAX
 from starlette.requests import ClientDisconnect
+from starlette.types import Message, Receive
 
 from inductory_store.blobs.unpacking import CHUNK_BYTES
 from inductory_store.pace import Pace
@@ -70,6 +71,16 @@ def body_chunks(request: Request, pace: Pace) -> Iterator[bytes]:
 
     while chunk := anyio.from_thread.run(pull):
         yield chunk
+
+
+def read_again(data: bytes, receive: Receive) -> Receive:
+    """Return what gives a body that was read already, and then what comes after it."""
+    parts: list[Message] = [{"type": "http.request", "body": data, "more_body": False}]
+
+    async def replayed() -> Message:
+        return parts.pop() if parts else await receive()
+
+    return replayed
 
 
 def content_length(request: Request) -> int | None:

@@ -20,7 +20,7 @@ from inductory_client.contract import wire
 from inductory_client.contract.build import DEFAULT_NAMESPACE, check_namespace
 from inductory_client.contract.errors import InductoryError, Malformed, UpstreamUnavailable
 from inductory_client.contract.lease import Leased
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from inductory_store.blobs.upload_id import parse_upload_id
 from inductory_store.problems import problem_response
@@ -30,7 +30,7 @@ from inductory_store.upstream.upstream import Upstream
 from inductory_store.upstream.way import HEADER, passed, stores_passed
 
 from .answers import pace_of, store_of
-from .body import SHORT_BYTES_MAX, body_chunks, content_length, read_whole
+from .body import SHORT_BYTES_MAX, body_chunks, content_length, read_again, read_whole
 
 _DIGEST = "([0-9a-f]{64})"
 _BLOB = re.compile(f"/v1/blobs/{_DIGEST}")
@@ -111,9 +111,9 @@ class PullThrough:
             try:
                 asked = await anyio.to_thread.run_sync(wire.decode, data, wire.Resolve)
             except Malformed:
-                return _again(data, request.receive)
+                return read_again(data, request.receive)
             await self._upstream.artifacts(namespace, [each.key for each in asked.artifacts])
-        return _again(data, request.receive)
+        return read_again(data, request.receive)
 
     async def _listed(self, request: Request) -> Response | Receive:
         """Have upstream answer; while it is away the routes do, but not in the middle of its list."""
@@ -177,16 +177,6 @@ async def _read(request: Request) -> bytes:
     short = length is not None and length <= SHORT_BYTES_MAX
     async with nullcontext() if short else request.app.state.messages:
         return await read_whole(request, pace_of(request))
-
-
-def _again(data: bytes, receive: Receive) -> Receive:
-    """Return what gives a body that was read already, and then what comes after it."""
-    parts: list[Message] = [{"type": "http.request", "body": data, "more_body": False}]
-
-    async def replayed() -> Message:
-        return parts.pop() if parts else await receive()
-
-    return replayed
 
 
 def _namespace(request: Request) -> str | None:
