@@ -26,6 +26,7 @@ import psycopg
 import uvloop
 from _harness import finish, median, progress
 from _postgresql import postgresql
+from _raw_read import READ
 from inductory_store.catalog.tables import artifact, artifact_blob, blob
 from resolve import PIECES
 from resolve_postgresql import ARTIFACTS, published
@@ -40,13 +41,6 @@ MEASURED = {
     "asyncpg_over_psycopg": "questions a second through SQLAlchemy: above 1, asyncpg answers more",
     "raw_asyncpg_over_psycopg": "the same by the drivers alone",
 }
-RAW = """
-    SELECT artifact.record, blob.digest, blob.size, blob.packed_size
-    FROM artifact
-    JOIN artifact_blob AS part ON part.namespace = artifact.namespace AND part.artifact = artifact.key
-    JOIN blob ON blob.digest = part.digest
-    WHERE artifact.namespace = 'default' AND artifact.key = ANY({keys})
-"""
 
 
 def main() -> None:
@@ -118,12 +112,11 @@ def _psycopg(database: str, questions: list[list[str]], seconds: float) -> float
 
 def _raw_psycopg(database: str, questions: list[list[str]], seconds: float) -> float:
     free = [psycopg.connect(database, autocommit=True) for _ in range(CONNECTIONS)]
-    sql = RAW.format(keys="%s").encode()
 
     def ask(keys: list[str]) -> int:
         connection = free.pop()
         try:
-            return len(connection.execute(sql, (keys,)).fetchall())
+            return len(connection.execute(READ, ("default", keys)).fetchall())
         finally:
             free.append(connection)
 
@@ -167,11 +160,11 @@ def _asyncpg(database: str, questions: list[list[str]], seconds: float) -> float
 
 def _raw_asyncpg(database: str, questions: list[list[str]], seconds: float) -> float:
     async def run() -> float:
-        sql = RAW.format(keys="$1")
+        sql = READ.decode().replace("%s", "$1", 1).replace("%s", "$2", 1)
         async with asyncpg.create_pool(database, min_size=CONNECTIONS, max_size=CONNECTIONS) as pool:
 
             async def ask(keys: list[str]) -> int:
-                return len(await pool.fetch(sql, keys))
+                return len(await pool.fetch(sql, "default", keys))
 
             return await _by_tasks(ask, questions, seconds)
 

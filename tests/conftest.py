@@ -12,6 +12,7 @@ import swift_server
 from bucket import OwnBucket, S3Server
 from postgresql_server import PostgresqlServer, programs
 from released import is_cut_off, unpack_release
+from s3_proxy import S3Proxy
 from store_process import Database, StoreProcess
 
 CATALOGS = ["sqlite", "postgresql"]
@@ -144,3 +145,17 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     except LookupError as absent:
         give_up = pytest.fail if "CI" in os.environ and not is_cut_off() else pytest.skip
         give_up(str(absent))
+
+
+@pytest.fixture
+def upstream(tmp_path: Path) -> Iterator[StoreProcess]:
+    """A store that others pull from."""
+    with StoreProcess(tmp_path / "upstream") as store:
+        yield store
+
+
+@pytest.fixture
+def way(upstream: StoreProcess) -> Iterator[S3Proxy]:
+    """The way to upstream, which notes what is asked there."""
+    with S3Proxy(upstream.url) as proxy:
+        yield proxy

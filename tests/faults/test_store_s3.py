@@ -6,8 +6,9 @@ import http.client
 import random
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -84,6 +85,23 @@ def small(request: pytest.FixtureRequest) -> bytes:
     return random.Random(request.node.nodeid).randbytes(50_000)
 
 
+@contextmanager
+def holding(proxy: S3Proxy, when: Callable[[Asked], bool]) -> Iterator[list[Asked]]:
+    """Have requests wait without a word while the block lasts, and break their connections then."""
+    held: list[Asked] = []
+    over = threading.Event()
+
+    def hold(asked: Asked, _: socket.socket, __: S3Proxy) -> None:
+        held.append(asked)
+        over.wait()
+
+    try:
+        with proxy.spoiling(when, hold):
+            yield held
+    finally:
+        over.set()
+
+
 @pytest.mark.parametrize("fault", OUTAGES.values(), ids=OUTAGES)
 def test_an_outage_is_told_and_nothing_is_taken_for_lost(
     store: StoreProcess, talk: Talk, proxy: S3Proxy, small: bytes, fault: Fault
@@ -111,13 +129,6 @@ def test_a_silent_bucket_keeps_two_waiting_and_no_more(
     module_bucket: OwnBucket, proxy: S3Proxy, tmp_path: Path, small: bytes
 ) -> None:
     """A store whose threads all wait for a bucket would answer nothing at all."""
-    held: list[Asked] = []
-    go_on = threading.Event()
-
-    def hold(asked: Asked, _: socket.socket, __: S3Proxy) -> None:
-        held.append(asked)
-        go_on.wait()
-
     with (
         StoreProcess(tmp_path / "store", module_bucket.through(proxy.url).environ) as patient,
         ThreadPoolExecutor(TRIES_MAX) as pool,
@@ -126,7 +137,7 @@ def test_a_silent_bucket_keeps_two_waiting_and_no_more(
         talk.publish(small)
         with proxy.spoiling(everything, hang_up):
             problem(talk.get_blob(small), 503, "storage_failed")
-        with proxy.spoiling(everything, hold):
+        with holding(proxy, everything) as held:
             tries = [pool.submit(talk.get_blob, small) for _ in range(TRIES_MAX)]
             wait_until(lambda: len(held) == TRIES_MAX)
             assert "wasn't asked" in problem(talk.get_blob(small), 503, "storage_failed").detail
@@ -134,7 +145,7 @@ def test_a_silent_bucket_keeps_two_waiting_and_no_more(
             assert "wasn't asked" in talk.http.get("/readyz").text
             assert not talk.lacks(small)
             assert len(held) == TRIES_MAX
-        go_on.set()  # the connections break, and what is tried again finds the bucket back
+        # The connections break, and what is tried again finds the bucket back.
         assert [each.result().content for each in tries] == [small, small]
         assert talk.put_blob(small[::-1]).status_code == 201
         assert talk.http.get("/readyz").status_code == 200
@@ -144,18 +155,11 @@ def test_a_silent_bucket_keeps_two_waiting_and_no_more(
 def test_readers_of_a_hanging_bucket_leave_threads_for_all_else(
     module_bucket: OwnBucket, proxy: S3Proxy, tmp_path: Path, small: bytes
 ) -> None:
-    held: list[Asked] = []
-    go_on = threading.Event()
-
-    def hold(asked: Asked, _: socket.socket, __: S3Proxy) -> None:
-        held.append(asked)
-        go_on.wait()
-
     environ = {**module_bucket.through(proxy.url).environ, "INDUCTORY_STORE_S3_TIMEOUT_S": "60"}
     with StoreProcess(tmp_path / "store", environ) as store, ThreadPoolExecutor(64) as pool:
         talk = Talk(store.url, "readers")
         value = talk.publish(small)
-        with proxy.spoiling(reads, hold):
+        with holding(proxy, reads) as held:
             readers = [pool.submit(talk.get_blob, small) for _ in range(64)]
             wait_until(lambda: len(held) > 20)
             assert not talk.lacks(small)
@@ -164,7 +168,6 @@ def test_readers_of_a_hanging_bucket_leave_threads_for_all_else(
             wanted = LeasesWanted(keys=(digest_of(b"wanted"),), holder="a", seconds=30)
             assert talk.http.post("/v1/leases", content=wire.encode(wanted)).status_code == 200
             assert len(held) <= 40
-        go_on.set()
         told = [each.result() for each in readers]
         assert {each.status_code for each in told} <= {200, 503}
         assert talk.get_blob(small).content == small

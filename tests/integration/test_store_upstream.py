@@ -30,19 +30,6 @@ LONG_S = 60.0
 NODES = 12
 
 
-@pytest.fixture
-def upstream(tmp_path: Path) -> Iterator[StoreProcess]:
-    with StoreProcess(tmp_path / "upstream") as store:
-        yield store
-
-
-@pytest.fixture
-def way(upstream: StoreProcess) -> Iterator[S3Proxy]:
-    """The way to upstream, which notes what is asked there."""
-    with S3Proxy(upstream.url) as proxy:
-        yield proxy
-
-
 def pulling_from(url: str, folder: Path) -> StoreProcess:
     return StoreProcess(folder, {"INDUCTORY_STORE_UPSTREAM_URL": url})
 

@@ -29,18 +29,6 @@ ARTIFACTS = [artifact([descriptor(b"payload")], f"graph {at}") for at in range(4
 KEYS = [each.key for each in ARTIFACTS]
 
 
-@pytest.fixture
-def upstream(tmp_path: Path) -> Iterator[StoreProcess]:
-    with StoreProcess(tmp_path / "upstream") as store:
-        yield store
-
-
-@pytest.fixture
-def way(upstream: StoreProcess) -> Iterator[S3Proxy]:
-    with S3Proxy(upstream.url) as proxy:
-        yield proxy
-
-
 class Holder:
     """Compiles all of KEYS, and has sent the blob that they share."""
 

@@ -148,6 +148,16 @@ def test_an_environment_that_vllm_hashes_is_named(fleet: Fleet) -> None:
     check_it_is_missed(fleet.start(), told)
 
 
+def test_a_start_is_told_in_one_line_whatever_a_variable_holds(fleet: Fleet) -> None:
+    fleet.publish(
+        PUBLISHED, KEY.replace("0" * 64, "1" * 64), more={"vllm.env.VLLM_USE_V2": "several\n" * 400}
+    )
+    line = fleet.start().counts.line()
+    assert "vllm.env.VLLM_USE_V2: absent here, several several" in line
+    assert "\n" not in line
+    assert len(line) < 500
+
+
 def test_another_rank_is_not_given_what_the_first_published(fleet: Fleet) -> None:
     fleet.publish(PUBLISHED)
     check_it_is_missed(fleet.start(KEY.replace("rank_0_0", "rank_1_0")), "nobody has published it)")

@@ -8,7 +8,7 @@ catalog alone, and can't even say that it is unwell.
         ^                                                                                           |
         |______________________ any call was answered, with an error of the bucket's, too __________|
 
-So nothing is timed: whoever tries a silent bucket finds when it is back.
+How long it stays silent isn't guessed: whoever tries it finds when it is back.
 """
 
 from __future__ import annotations

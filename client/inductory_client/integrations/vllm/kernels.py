@@ -29,8 +29,6 @@ _LIST = "used.json"
 _TUNED = "tuned/"
 _OF_INDUCTOR = re.compile(r"[^/]*/__grp__triton_")
 """Kernels that Inductor generated: they travel inside of the pieces."""
-_KEY_BYTES = 256
-"""About what a key takes."""
 
 
 class TritonLevel:
@@ -69,12 +67,13 @@ class TritonLevel:
             while self._asking:
                 self._asking.pop().join()  # a fetch ends by its own deadline
             used = sorted(key for key in used_keys() if not _OF_INDUCTOR.match(key))
+            modules = generated_modules()
             unlisted, self._unlisted = self._unlisted, []
             for start in unlisted:
-                tuned = tuned_modules(generated_modules(), start.root)
+                tuned = tuned_modules(modules, start.root)
                 files = functools.partial(_files, start, used, tuned)
                 if (used or tuned) and _cache(start).offer_later(
-                    start.key, files, len(used) * _KEY_BYTES, kin=start.kin, options=start.options
+                    start.key, files, sum(map(len, used)), kin=start.kin, options=start.options
                 ):
                     self._counts.offered_one(_LEVEL)
 

@@ -45,6 +45,9 @@ _MODEL, _PIECES, _PIECE = "model", "pieces", "piece"
 _RELOCATED = "."
 """What stands for the folder of a parts list while it travels."""
 
+_NAMED_CHARS_MAX = 200
+"""Of a difference in the start's one line: a variable's value may be long, and of several lines."""
+
 Load = Callable[[Any, str], Any]
 
 
@@ -243,8 +246,9 @@ class ModelLevel:
                 differing = tuple(each for each in found if each.name != "scheme_key")
         if not differing:
             return reason
-        named = "; ".join(map(str, differing[:DIFFERENCES_NAMED_MAX]))
-        return f"{reason}; the nearest differs in {named}"
+        named = (" ".join(str(each).split()) for each in differing[:DIFFERENCES_NAMED_MAX])
+        told = "; ".join(each[:_NAMED_CHARS_MAX] for each in named)
+        return f"{reason}; the nearest differs in {told}"
 
     def _runs_here(self, start: ModelStart) -> bool:
         """Whether what was loaded is for this GPU alone: on another the engine would fail, or worse."""
