@@ -20,6 +20,7 @@ from .catalog.blobs import has_blobs
 from .catalog.catalog import Catalog
 from .catalog.leases import database_time
 from .catalog.migrate import is_current, upgrade
+from .http_protocol import HttpProtocol
 from .operations.await_keys import Waiting
 from .settings import StoreSettings
 from .store import Store
@@ -50,6 +51,7 @@ def serve(settings: StoreSettings, announce: Callable[[str], None] = print_addre
     app = create_app(settings, blobs)
     config = uvicorn.Config(
         app,
+        http=HttpProtocol,
         log_level="warning",
         access_log=False,
         server_header=False,

@@ -47,6 +47,23 @@ def lease_of(talk: Talk, key: str, holder: str) -> Lease:
     return granted
 
 
+def answer_to(talk: Talk, sent: bytes, *, hang_up: bool = False) -> bytes:
+    """All that comes back on a connection that says this, and then nothing."""
+    parts = urlsplit(talk.url)
+    with socket.create_connection((parts.hostname, parts.port), timeout=60) as sender:
+        sender.sendall(sent)
+        if hang_up:
+            sender.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: sender.recv(65536), b""))
+
+
+def refused(answer: bytes, status: int, code: str) -> None:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(f"HTTP/1.1 {status} ".encode()), answer
+    assert b"content-type: application/problem+json" in head
+    assert wire.decode(body, wire.Problem).code == code
+
+
 @dataclass(frozen=True)
 class Upload:
     """A blob that isn't what is said of it."""
@@ -71,7 +88,9 @@ UPLOADS = {
     "a frame and more": Upload(
         DATA, {"Content-Encoding": "zstd", wire.SIZE_HEADER: "1900"}, pack(DATA) + b"!", 422, "corrupt"
     ),
-    "an encoding that nobody knows": Upload(DATA, {"Content-Encoding": "br"}, DATA, 400, "malformed"),
+    "an encoding that nobody knows": Upload(
+        DATA, {"Content-Encoding": "br"}, DATA, 415, "unsupported_media_type"
+    ),
 }
 
 
@@ -85,15 +104,30 @@ def test_a_blob_that_is_not_what_it_says(talk: Talk, upload: Upload) -> None:
 @pytest.mark.parametrize("address", [f"/v1/blobs/{digest_of(DATA + b'!')}", f"/v1/artifacts/{'ab' * 32}"])
 def test_chunks_without_an_end(talk: Talk, address: str) -> None:
     """The sender hangs up before the chunk that ends the body."""
-    parts = urlsplit(talk.url)
     head = f"PUT {address} HTTP/1.1\r\nHost: store\r\nTransfer-Encoding: chunked\r\n"
-    head += f"{wire.SIZE_HEADER}: 9\r\n\r\n"
-    with socket.create_connection((parts.hostname, parts.port), timeout=60) as sender:
-        sender.sendall(head.encode() + b"4\r\nhalf\r\n")
-        sender.shutdown(socket.SHUT_WR)
-        answer = b"".join(iter(lambda: sender.recv(65536), b""))
-    assert b"201" not in answer.split(b"\r\n")[0]
+    answer = answer_to(talk, f"{head}{wire.SIZE_HEADER}: 9\r\n\r\n4\r\nhalf\r\n".encode(), hang_up=True)
+    refused(answer, 400, "malformed")
     problem(talk.http.get(address), 404, "not_found")
+
+
+@pytest.mark.parametrize("sent", ["4\r\nhalf\r\nmore\r\n", "-1\r\n", "9" * 40 + "\r\n"])
+def test_chunks_of_no_size(talk: Talk, sent: str) -> None:
+    address = f"/v1/blobs/{digest_of(DATA + b'!')}"
+    head = f"PUT {address} HTTP/1.1\r\nHost: store\r\nTransfer-Encoding: chunked\r\n"
+    refused(answer_to(talk, f"{head}{wire.SIZE_HEADER}: 9\r\n\r\n{sent}".encode()), 400, "malformed")
+    problem(talk.http.get(address), 404, "not_found")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"hello, is this the store?\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost store\r\n\r\n",
+        b"PUT /v1/events HTTP/1.1\r\nHost: store\r\nContent-Length: 9 apples\r\n\r\n",
+    ],
+)
+def test_no_http_at_all(talk: Talk, sent: bytes) -> None:
+    refused(answer_to(talk, sent), 400, "malformed")
 
 
 @pytest.mark.parametrize("media_type", ["text/plain", "application/x-www-form-urlencoded", "json", ""])
@@ -116,6 +150,10 @@ def test_a_cursor_from_elsewhere(talk: Talk) -> None:
     assert page.next is not None
     problem(talk.http.get("/v1/builds", params={"cursor": page.next}), 400, "malformed")
     problem(talk.http.get("/v1/artifacts", params={"cursor": page.next[:-3]}), 400, "malformed")
+    others = {"cursor": page.next, "backend": "inductor"}
+    problem(talk.http.get("/v1/artifacts", params=others), 400, "malformed")
+    again = talk.http.get("/v1/artifacts", params={"cursor": page.next, "limit": 2})
+    assert len(wire.decode(again.content, wire.LookupPage).entries) == 1
 
 
 def test_a_lease_of_another_holder(talk: Talk) -> None:

@@ -23,7 +23,7 @@ from msgspec import Struct
 from slow_sender import half_sent
 from starlette.requests import Request
 from starlette.responses import Response
-from store_messages import Talk
+from store_messages import Talk, problem
 from store_process import StoreProcess
 
 LONG_BYTES = 2 << 20
@@ -81,7 +81,7 @@ def test_more_connections_than_allowed_are_refused(tmp_path: Path) -> None:
     with StoreProcess(tmp_path / "store", {"INDUCTORY_STORE_CONNECTIONS_MAX": "4"}) as store:
         parts = urlsplit(store.url)
         idle = [socket.create_connection((parts.hostname, parts.port)) for _ in range(6)]
-        assert httpx.get(f"{store.url}/healthz").status_code == 503
+        problem(httpx.get(f"{store.url}/healthz"), 503, "store_unavailable")
         for each in idle:
             each.close()
         store.wait_until(lambda: httpx.get(f"{store.url}/healthz").status_code == 200)

@@ -104,8 +104,10 @@ def test_the_older_form_cannot_tell_two_ranges_apart() -> None:
 
 def test_cursors_come_back_and_others_are_refused() -> None:
     place = ("a", "b", 3)
-    assert place_of(cursor_at(place), tuple[str, str, int]) == place
-    assert place_of(None, tuple[str, str, int]) is None
-    for text in ("", "x", "%%%", cursor_at(["a"]), cursor_at([1, 2, 3])):
-        with pytest.raises(Malformed):
-            place_of(text, tuple[str, str, int])
+    assert place_of(cursor_at(place, "who?"), tuple[str, str, int], "who?") == place
+    assert place_of(None, tuple[str, str, int], "who?") is None
+    for text in ("", "x", "%%%", "W10", cursor_at(["a"], "who?"), cursor_at([1, 2, 3], "who?")):
+        with pytest.raises(Malformed, match="gave"):
+            place_of(text, tuple[str, str, int], "who?")
+    with pytest.raises(Malformed, match="another question"):
+        place_of(cursor_at(place, "who?"), tuple[str, str, int], "where?")

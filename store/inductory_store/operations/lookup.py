@@ -19,13 +19,14 @@ def lookup(store: Store, filters: Filters, cursor: str | None, limit: int) -> Lo
 
     Pages are stable: what is published while somebody turns them moves no row from one page to another.
     """
-    after = place_of(cursor, Place)
+    after = place_of(cursor, Place, filters)
     with store.catalog.read() as connection:
         found = look_up(connection, filters, after, limit + 1)
     page = found[:limit]
     more = len(found) > limit
     return LookupPage(
-        entries=tuple(_entry(row) for _, row in page), next=cursor_at(page[-1][0]) if more else None
+        entries=tuple(_entry(row) for _, row in page),
+        next=cursor_at(page[-1][0], filters) if more else None,
     )
 
 

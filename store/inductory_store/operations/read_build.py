@@ -38,14 +38,16 @@ def read_manifest(store: Store, namespace: str, manifest_id: str) -> Manifest:
 
 def list_builds(store: Store, namespace: str, cursor: str | None, limit: int) -> BuildPage:
     """Return a page of builds, the newest first; what is published meanwhile moves none of the rest."""
-    after = place_of(cursor, BuildPlace)
+    after = place_of(cursor, BuildPlace, ("builds", namespace))
     with store.catalog.read() as connection:
         found = rows.list_builds(connection, namespace, after, limit + 1)
     page = found[:limit]
     more = len(found) > limit
     return BuildPage(
         builds=tuple(_summary(row) for row in page),
-        next=cursor_at(BuildPlace(page[-1].created_at, page[-1].key)) if more else None,
+        next=cursor_at(BuildPlace(page[-1].created_at, page[-1].key), ("builds", namespace))
+        if more
+        else None,
     )
 
 

@@ -49,7 +49,7 @@ def remove_root(store: Store, namespace: str, kind: Kind, key: str) -> Root:
 
 def list_roots(store: Store, namespace: str, cursor: str | None, limit: int) -> RootPage:
     """Return a page of a namespace's roots, by kind and key."""
-    after = place_of(cursor, RootPlace)
+    after = place_of(cursor, RootPlace, ("roots", namespace))
     with store.catalog.read() as connection:
         now = database_time(connection, store.clock)
         found = rows.list_roots(connection, namespace, after, limit + 1)
@@ -57,7 +57,7 @@ def list_roots(store: Store, namespace: str, cursor: str | None, limit: int) -> 
     more = len(found) > limit
     return RootPage(
         roots=tuple(_root(row, now) for row in page),
-        next=cursor_at(RootPlace(page[-1].kind, page[-1].key)) if more else None,
+        next=cursor_at(RootPlace(page[-1].kind, page[-1].key), ("roots", namespace)) if more else None,
     )
 
 

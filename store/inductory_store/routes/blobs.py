@@ -9,7 +9,7 @@ import anyio
 import anyio.to_thread
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse, StreamingResponse
-from inductory_client.contract.errors import LengthRequired, Malformed, RangeNotSatisfiable
+from inductory_client.contract.errors import LengthRequired, RangeNotSatisfiable, UnsupportedMediaType
 from inductory_client.contract.wire import SIZE_HEADER, BlobsMissing, BlobsWanted
 
 from inductory_store.catalog.blobs import BlobRow
@@ -141,7 +141,7 @@ def _headers(row: BlobRow, packed: bool) -> dict[str, str]:
 def _is_packed(request: Request) -> bool:
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("identity", "zstd"):
-        raise Malformed("blobs travel as they are or as zstd")
+        raise UnsupportedMediaType(f"a blob travels as it is or as zstd, not as {encoding[:100]!r}")
     return encoding == "zstd"
 
 
