@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -16,17 +17,25 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self, cast
 
+import httpx
 import msgspec
+from inductory_client.contract.blob import pack
+from inductory_client.contract.digest import digest_of
+from inductory_client.contract.wire import UploadWanted
 from inductory_store.blobs.place import open_blobs
 from inductory_store.blobs.s3 import S3Blobs
 from inductory_store.blobs.store import BlobStat, BlobStore
 from inductory_store.catalog.catalog import Catalog
+from inductory_store.operations.upload_blob import finish_upload, offer_upload
 from inductory_store.settings import StoreSettings
 from inductory_store.store import Store
 from lifetimes import gc, publish, use
 from sqlalchemy import event
 
 CHUNK_BYTES = 50
+CHUNKS_MAX = 20
+LARGE_BYTES = 9 << 20
+"""What goes into a bucket in two parts."""
 
 
 class Job(msgspec.Struct):
@@ -45,8 +54,25 @@ class Ended(msgspec.Struct):
     steps: list[str]
 
 
+def large(name: str) -> bytes:
+    """What a publication has that is too large for one request."""
+    return random.Random(name).randbytes(LARGE_BYTES)
+
+
+def upload(store: Store, name: str) -> None:
+    """Publish what was sent into the bucket by its address, as a client does that may."""
+    data = large(name)
+    packed, digest = pack(data), digest_of(data)
+    offered = offer_upload(store, digest, UploadWanted(size=len(data), packed_size=len(packed)))
+    httpx.put(offered.url, content=packed, headers=offered.headers).raise_for_status()
+    finish_upload(store, digest, offered.upload)
+    publish(store, name, data)
+
+
 JOBS: dict[str, Callable[[Store, Job], object]] = {
     "publish": lambda store, job: publish(store, job.name),
+    "publish large": lambda store, job: publish(store, job.name, large(job.name)),
+    "upload": lambda store, job: upload(store, job.name),
     "use": lambda store, job: use(store, job.name),
     "gc": lambda store, job: gc(store, job.now),
 }
@@ -86,8 +112,9 @@ class SteppingBlobs:
 
     def _chunks(self, packed: Iterable[bytes]) -> Iterator[bytes]:
         for chunk in packed:
-            for at in range(0, len(chunk), CHUNK_BYTES):
-                yield chunk[at : at + CHUNK_BYTES]
+            size = max(CHUNK_BYTES, len(chunk) // CHUNKS_MAX)
+            for at in range(0, len(chunk), size):
+                yield chunk[at : at + size]
                 self._steps.step("put: a chunk")
 
     def open(self, digest: str) -> BinaryIO:
