@@ -1,4 +1,4 @@
-"""`kill -9` at each step of sending what is large into a bucket: in parts, or by an address that a client was given."""
+"""`kill -9` at each step of sending what is large into a bucket: in parts, or by an address for clients."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from bucket import OwnBucket
 from inductory_client.cli.main import main
 from inductory_client.contract.blob import pack
 from inductory_client.contract.digest import digest_of
@@ -26,9 +27,20 @@ from store_process import Database
 WHOLE, LOST, DAMAGED, BACK, STRAY, FOREIGN = (b"blob %d" % at * 100 for at in range(6))
 
 
+@pytest.fixture(params=["folder", "bucket"])
+def place(request: pytest.FixtureRequest) -> OwnBucket | None:
+    """Where blobs are, if that isn't the data folder."""
+    return request.getfixturevalue("bucket") if request.param == "bucket" else None
+
+
 @pytest.fixture
-def settings(database: Database, tmp_path: Path) -> StoreSettings:
-    settings = StoreSettings.load(database, data_dir=tmp_path / "data")
+def environ(database: Database, place: OwnBucket | None) -> dict[str, str]:
+    return {**database, **(place.environ if place else {})}
+
+
+@pytest.fixture
+def settings(environ: dict[str, str], tmp_path: Path) -> StoreSettings:
+    settings = StoreSettings.load(environ, data_dir=tmp_path / "data")
     migrate(settings)
     return settings
 
@@ -50,24 +62,27 @@ def path_of(store: Store, data: bytes) -> Path:
     return store.settings.data_dir / "cas" / "sha256" / digest[:2] / f"{digest}.zst"
 
 
-def rest(store: Store, name: bytes, data: bytes) -> None:
+def rest(store: Store, place: OwnBucket | None, name: bytes, data: bytes) -> None:
     """Have the frame of `data` rest under the name of `name`, and say nothing of it to the catalog."""
+    if place:
+        place.put(place.key_of(name), pack(data))
+        return
     path = path_of(store, name)
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(pack(data))
 
 
 @pytest.fixture
-def spoiled(store: Store) -> list[Found]:
+def spoiled(store: Store, place: OwnBucket | None) -> list[Found]:
     """A store in which something of each kind is wrong, and what."""
     for data in (WHOLE, LOST, DAMAGED, BACK):
         put(store, data)
-    path_of(store, LOST).unlink()
-    rest(store, DAMAGED, b"something else")
+    store.blobs.delete(digest_of(LOST))
+    rest(store, place, DAMAGED, b"something else")
     with store.catalog.write() as connection:
         mark_damaged(connection, digest_of(BACK))
-    rest(store, STRAY, STRAY)
-    rest(store, FOREIGN, b"something else")
+    rest(store, place, STRAY, STRAY)
+    rest(store, place, FOREIGN, b"something else")
     kinds = {LOST: "lost", DAMAGED: "damaged", BACK: "whole", STRAY: "unpromised", FOREIGN: "foreign"}
     return [Found(digest_of(data), kind) for data, kind in kinds.items()]  # type: ignore[arg-type]
 
@@ -115,7 +130,8 @@ def test_presence_reads_nothing_that_is_promised(store: Store, spoiled: list[Fou
     assert digest_of(DAMAGED) not in kinds
 
 
-def test_a_place_that_is_away_loses_nothing(store: Store) -> None:
+@pytest.mark.parametrize("place", ["folder"], indirect=True)
+def test_a_folder_that_is_away_loses_nothing(store: Store) -> None:
     put(store, WHOLE)
     marker = store.settings.data_dir / "cas" / "sha256" / MARKER
     path_of(store, WHOLE).unlink()
@@ -155,11 +171,11 @@ def test_a_frame_of_unknown_content_is_measured_within_bounds() -> None:
 @pytest.fixture
 def command(
     settings: StoreSettings,
-    database: Database,
+    environ: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Callable[..., tuple[int, str]]:
-    for name, text in database.items():
+    for name, text in environ.items():
         monkeypatch.setenv(name, text)
 
     def run(*arguments: str) -> tuple[int, str]:
