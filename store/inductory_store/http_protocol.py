@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from http import HTTPStatus
 from typing import Any
 
-from inductory_client.contract.errors import InductoryError, Malformed, StoreUnavailable
+from inductory_client.contract.errors import DeadlineExceeded, InductoryError, Malformed, StoreUnavailable
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.flow_control import service_unavailable
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -14,18 +15,56 @@ from .problems import problem_response
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """HTTP/1.1 as uvicorn reads it, with Problems where uvicorn answers with plain text or with nothing."""
+    """HTTP/1.1 as uvicorn reads it, with Problems where uvicorn answers with plain text or with nothing.
+
+    It hangs up on whoever takes longer than `headers_s` for the headers of a request: uvicorn would wait for
+    ever, and a connection of a node that died would never be free again.
+    """
+
+    def __init__(self, *arguments: Any, headers_s: float, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self._headers_s = headers_s
+        self._too_slow: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._await_headers()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._have_headers()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._too_slow is None and (self.cycle is None or self.cycle.response_complete):
+            self._await_headers()
+
+    def on_headers_complete(self) -> None:
+        self._have_headers()
+        super().on_headers_complete()
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP. `msg` is uvicorn's word for it."""
-        self._end(
-            Malformed("the connection doesn't keep to HTTP/1.1: a header or the framing of a body is broken")
-        )
+        self._end(Malformed("this isn't HTTP/1.1: the headers or the framing of the body are broken"))
 
     def eof_received(self) -> None:
         """Answer whoever hung up in the middle of a body, and may be listening still."""
         if self.cycle is not None and self.cycle.more_body:
             self._end(Malformed("the sender hung up in the middle of the body"))
+
+    def _await_headers(self) -> None:
+        self._too_slow = self.loop.call_later(self._headers_s, self._give_up)
+
+    def _have_headers(self) -> None:
+        if self._too_slow is not None:
+            self._too_slow.cancel()
+            self._too_slow = None
+
+    def _give_up(self) -> None:
+        if self.headers is None:  # who has asked nothing is told nothing
+            self.transport.close()
+        else:
+            self._end(DeadlineExceeded("the headers came too slowly"))
 
     def _end(self, error: InductoryError) -> None:
         cycle = self.cycle

@@ -9,7 +9,9 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
+from typing import cast
 
 import uvicorn
 from inductory_client.contract.errors import BadSettings
@@ -51,7 +53,7 @@ def serve(settings: StoreSettings, announce: Callable[[str], None] = print_addre
     app = create_app(settings, blobs)
     config = uvicorn.Config(
         app,
-        http=HttpProtocol,
+        http=cast(type[HttpProtocol], partial(HttpProtocol, headers_s=settings.body_idle_s)),
         log_level="warning",
         access_log=False,
         server_header=False,

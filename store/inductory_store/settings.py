@@ -84,7 +84,7 @@ class StoreSettings:
     connections_max: int = 1024
     """Connections at a time; more are answered 503."""
     body_idle_s: float = 30.0
-    """Longest silence in the middle of a body."""
+    """Longest silence in the middle of a body, and what the headers of a request may take."""
     body_bytes_per_s_min: int = 64 << 10
     """Least rate of a body that takes longer than that silence."""
     upstream_url: str = ""

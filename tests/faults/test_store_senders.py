@@ -47,6 +47,25 @@ def test_a_drip_of_single_bytes_is_ended(tmp_path: Path, method: str, address: s
         assert b"deadline_exceeded" in answer
 
 
+@pytest.mark.parametrize(
+    ("served", "drip"), [(False, b""), (False, b"GET / HT"), (True, b"G"), (True, b"\r\n")], ids=repr
+)
+def test_headers_that_never_end_are_given_up(tmp_path: Path, served: bool, drip: bytes) -> None:
+    with StoreProcess(tmp_path / "store", {"INDUCTORY_STORE_BODY_IDLE_S": "1"}) as store:
+        parts = urlsplit(store.url)
+        with socket.create_connection((parts.hostname, parts.port), timeout=60) as sender:
+            if served:
+                sender.sendall(b"GET /healthz HTTP/1.1\r\nHost: store\r\n\r\n")
+                assert b" 200 " in sender.recv(65536)
+            sender.sendall(drip)
+            answer = b"".join(iter(lambda: sender.recv(65536), b""))
+    if drip.strip():
+        assert b" 504 " in answer.split(b"\r\n")[0]
+        assert b"deadline_exceeded" in answer
+    elif not served:
+        assert answer == b"", "nothing was asked"
+
+
 def test_long_messages_take_turns_and_short_ones_pass(tmp_path: Path) -> None:
     with StoreProcess(tmp_path / "store", {"INDUCTORY_STORE_MESSAGES_MAX": "1"}) as store:
         talk = Talk(store.url, "default")
