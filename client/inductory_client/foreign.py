@@ -168,7 +168,7 @@ class ForeignCache:
             )
             return Publication(artifacts=(draft,))
 
-        return self.client.publisher.submit_later(make, bytes_held)
+        return self.client.publisher.submit_later(make, bytes_held, [self.artifact_key(key, shape)])
 
     def graph_digest(self, kin: str | None) -> str | None:
         """Return what kin carry where our own artifacts have the digest of their graph.

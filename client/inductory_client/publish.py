@@ -7,7 +7,7 @@ store has no name without bytes. Everything may be repeated: what is there alrea
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from msgspec import Struct
 
@@ -118,11 +118,23 @@ class Publisher:
         self._end_leases(publication)
         return False
 
-    def submit_later(self, make: Made, bytes_held: int) -> bool:
+    def submit_later(self, make: Made, bytes_held: int, keys: Collection[str] = ()) -> bool:
         """`submit` for what takes long to make: that is done in the background, too, and what it raises is
-        warned about. `bytes_held` is what `make` keeps in memory. What it makes has no leases.
+        warned about. `bytes_held` is what `make` keeps in memory, and `keys` are the artifacts that it makes:
+        their leases end where it can't.
         """
-        return self._background.add(make, bytes_held)
+
+        def made() -> Publication:
+            try:
+                return make()
+            except BaseException:
+                self._leases.end(keys)
+                raise
+
+        if self._background.add(made, bytes_held):
+            return True
+        self._leases.end(keys)
+        return False
 
     def drain(self, seconds: float) -> bool:
         """Wait for the background at most so long; whether everything is published or given up."""

@@ -81,6 +81,11 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     disabled: bool = False
     """Behave as stock Inductor."""
 
+    @property
+    def patience_s(self) -> float:
+        """How long others are waited for that compile what is missing here."""
+        return self.wait_deadline_s if self.on_miss == "wait" else 0.0
+
     @classmethod
     def load(cls, environ: Mapping[str, str] = os.environ, **overrides: Any) -> Settings:
         """Read `INDUCTORY_*` from `environ`, then `overrides` by field name; an override of None isn't one.

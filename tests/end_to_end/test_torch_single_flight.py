@@ -55,8 +55,8 @@ def test_one_that_has_waited_long_enough_compiles_and_leaves_the_key_to_its_hold
         ).run("case", "layers")
         assert ran.results == fleet[0].results
         assert ran.compiled == 3
-        assert any("waiting for 1 pieces" in warning for warning in ran.warnings)
-        assert any("1 pieces are compiled here, too" in warning for warning in ran.warnings)
+        assert any("waiting for 1 piece " in warning for warning in ran.warnings)
+        assert any("compiling 1 piece here, too" in warning for warning in ran.warnings)
         store = HttpStore(store_url, "impatient")
         with pytest.raises(NotFound):
             store.get_artifact(keys[0])

@@ -13,6 +13,7 @@ import pytest
 from client_samples import client
 from inductory_client.client import Client
 from inductory_client.contract.digest import digest_of
+from inductory_client.contract.lease import KeysAwaited
 from inductory_client.contract.target import Target
 from inductory_client.foreign import Files, ForeignCache
 from inductory_client.integrations.vllm.counts import Counts
@@ -35,7 +36,7 @@ class Tiny:
         model_config=None,
         scheduler_config=SimpleNamespace(max_num_batched_tokens=8),
         device_config=SimpleNamespace(device="cpu"),
-        parallel_config=SimpleNamespace(data_parallel_size=1),
+        parallel_config=SimpleNamespace(data_parallel_size=1, world_size=1),
     )
 
     def save_aot_compiled_function(self) -> None: ...
@@ -235,3 +236,43 @@ def test_a_model_that_can_not_be_written_leaves_no_parts_to_compile_with(fleet: 
 def test_a_model_with_its_parts_is_whole(fleet: Fleet) -> None:
     fleet.publish(PUBLISHED | {"pieces/backbone/piece": b"code", PARTS: PARTS_LIST})
     assert fleet.start().loaded == b"first half, second half"
+
+
+def held(fleet: Fleet) -> bool:
+    """Whether somebody has the turn to compile the model."""
+    with fleet.client("asks") as asking:
+        key = ForeignCache(
+            client=asking, scheme=SCHEME, backend=BACKEND, target=target_of(Tiny.vllm_config)
+        ).artifact_key(KEY)
+        return bool(asking.reach_store().await_keys(KeysAwaited(keys=(key,), wait_s=0)).held)
+
+
+def test_a_model_that_is_compiled_and_not_published_is_not_held_for_good(fleet: Fleet) -> None:
+    with fleet.client("node") as node:
+        level = ModelLevel(node, Counts(node), lambda: True)
+        level.around_load(lambda model, path: None)(Tiny(), str(fleet.aot_file()))
+        assert held(fleet), "it is being compiled"
+        level.turns.end()
+        assert not held(fleet)
+
+
+def test_a_model_that_can_not_be_made_ready_to_travel_is_not_held_for_good(fleet: Fleet) -> None:
+    with fleet.client("node") as node:
+        level, model = ModelLevel(node, Counts(node), lambda: True), Tiny()
+        level.around_load(lambda model, path: None)(model, str(fleet.aot_file()))
+        model.save_aot_compiled_function()  # which writes no file, here
+        level.turns.end()
+        assert node.publisher.drain(30)
+        assert not held(fleet)
+
+
+@pytest.mark.parametrize("ranks", [{"world_size": 2}, {"data_parallel_size": 2}])
+def test_a_model_on_several_gpus_takes_no_turns(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, ranks: dict[str, int]
+) -> None:
+    for name, value in ranks.items():
+        monkeypatch.setattr(Tiny.vllm_config.parallel_config, name, value)
+    with fleet.client("node") as node:
+        level = ModelLevel(node, Counts(node), lambda: True)
+        level.around_load(lambda model, path: None)(Tiny(), str(fleet.aot_file()))
+        assert not node.leases.any

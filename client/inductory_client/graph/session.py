@@ -268,8 +268,7 @@ class _Graph:
             return all_of_them.keys() & keys
 
         missing = graph.unique.keys() - loaded.keys()
-        patience_s = settings.wait_deadline_s if settings.on_miss == "wait" else 0.0
-        turns = Turns(client.leases, compile_here=compile_here, bring=bring, patience_s=patience_s)
+        turns = Turns(client.leases, compile_here=compile_here, bring=bring, patience_s=settings.patience_s)
         turns.take(missing)
         if turns.waited_s:
             self.report.took("wait", turns.waited_s)

@@ -37,15 +37,18 @@ class Turns:
         compile_here: Callable[[Collection[str], bool], None],
         bring: Callable[[Collection[str]], Collection[str]],
         patience_s: float,
+        what: str = "piece",
         clock: Clock = time.monotonic,
     ) -> None:
         """`compile_here` is told whether others are waited for afterwards: what it made is published before
-        that. `bring` gets what was published meanwhile, and returns what it got. Both may raise.
+        that. `bring` gets what was published meanwhile, and returns what it got. Both may raise. `what` it
+        is all about stands in warnings.
         """
         self._leases = leases
         self._compile_here = compile_here
         self._bring = bring
         self._patience_s = patience_s
+        self._what = what
         self._clock = clock
         self.waited: set[str] = set()
         """Keys that others compiled while this process waited."""
@@ -99,8 +102,8 @@ class Turns:
 
     def _wait(self, held: Collection[str], until: float) -> bool:
         """Wait, and say whether it may go on. How the keys stand then, the next question says."""
-        warn_once("turns:wait", "waiting for %d pieces that another process compiles, for %.0f s at most",
-                  len(held), max(0.0, until - self._clock()))  # fmt: skip
+        warn_once("turns:wait", "waiting for %s that another process compiles, for %.0f s at most",
+                  self._counted(held), max(0.0, until - self._clock()))  # fmt: skip
         began = self._clock()
         self._awaited |= set(held)
         standing = self._leases.wait(held, until)
@@ -110,10 +113,13 @@ class Turns:
     def _tell_impatience(self, held: Collection[str]) -> None:
         self.impatient |= set(held)
         if self._patience_s:
-            warn_once("turns:impatient", "%d pieces are compiled here, too: whoever compiles them has"
-                      " taken longer than %.0f s", len(held), self._patience_s)  # fmt: skip
+            warn_once("turns:impatient", "compiling %s here, too: whoever else does has taken longer than"
+                      " %.0f s", self._counted(held), self._patience_s)  # fmt: skip
         else:
-            log.info("%d pieces are being compiled by another process, too", len(held))
+            log.info("another process compiles %s, too", self._counted(held))
+
+    def _counted(self, keys: Collection[str]) -> str:
+        return f"{len(keys)} {self._what}{'s' if len(keys) != 1 else ''}"
 
 
 def is_of_graph(error: BaseException) -> bool:

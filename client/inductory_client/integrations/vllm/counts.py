@@ -40,6 +40,8 @@ class Counts:
     offered: Counter[str] = field(default_factory=Counter)
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     """What the start waited for us, by the clock, by step."""
+    awaited_s: float = 0.0
+    """What the start waited for another process that compiled the model."""
     reasons: list[str] = field(default_factory=list)
     """Why something wasn't served, each once."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -116,7 +118,10 @@ class Counts:
         ]
         if self.offered:
             parts.append(f"publishing {_listed(self.offered)}")
-        parts.append(f"{self.bytes_moved / 1e6:.2f} MB moved; waited {self.waited_s:.2f} s")
+        waited = f"waited {self.waited_s:.2f} s"
+        if self.awaited_s:
+            waited += f", and {self.awaited_s:.1f} s for another process that compiled it"
+        parts.append(f"{self.bytes_moved / 1e6:.2f} MB moved; {waited}")
         return "; ".join(parts)
 
 

@@ -38,6 +38,7 @@ from .counts import Counts
 from .factors import gpu_of, key_of, kin_of, label_of, options_of, target_of
 from .model_start import ModelStart
 from .segments import cut, joined, named
+from .turn import ModelTurns, takes_turns
 
 SCHEME = "vllm"
 BACKEND = "vllm_aot"
@@ -54,12 +55,17 @@ Load = Callable[[Any, str], Any]
 class ModelLevel:
     """Goes around the load and the save of AOT files. One a process; vLLM builds its models one at a time."""
 
-    def __init__(self, client: Client, counts: Counts, known: Callable[[], bool]) -> None:
-        """`known` says, once, whether this vLLM is one that can be gone around."""
+    def __init__(
+        self, client: Client, counts: Counts, known: Callable[[], bool], patience_s: float = 0.0
+    ) -> None:
+        """`known` says, once, whether this vLLM is one that can be gone around; `patience_s` is how long
+        another process that compiles a model is waited for.
+        """
         self._client = client
         self._counts = counts
         self._known = cache(known)
         self._current: ModelStart | None = None
+        self.turns = ModelTurns(client, counts, patience_s)
         self.keyed: Callable[[ModelStart], None] = lambda start: None
         """Told of every model that could be keyed, before anything is loaded."""
         self.restored: Callable[[ModelStart], None] = lambda start: None
@@ -79,7 +85,7 @@ class ModelLevel:
             start = self._start_of(model, path)
             if start is None:
                 return original(model, aot_compilation_path)
-            if self._restore(start, path):
+            if self._restore(start, path) or self._is_brought(model, start, path):
                 self.restored(start)
                 with self._at(start):
                     loaded = original(model, aot_compilation_path)
@@ -92,6 +98,8 @@ class ModelLevel:
                     return loaded
                 with self._counts.ours("restore", "a model that can't be loaded isn't taken back"):
                     _take_back(start, path)
+            if start.missed:
+                self._counts.missed_one(_MODEL, start.missed)
             self._publish_when_saved(model, start, path)
             return original(model, aot_compilation_path) if not path.exists() else None
 
@@ -198,7 +206,8 @@ class ModelLevel:
         return None
 
     def _restore(self, start: ModelStart, path: Path) -> bool:
-        """Put what the store has where vLLM looks for it; whether it is there, whole."""
+        """Put what the store has where vLLM looks for it; whether it is there, whole. `start` has why not."""
+        start.missed, start.unpublished = "", False
         with self._counts.ours("restore", "a model isn't restored", _MODEL):
             key = start.cache.artifact_key(start.key)
             wanted = ArtifactWanted(key=key, graph_digest=start.cache.graph_digest(start.kin))
@@ -208,15 +217,16 @@ class ModelLevel:
             )
             piece = fetched.pieces.get(key)
             if piece is None:
-                self._counts.missed_one(_MODEL, self._reason(fetched, key, parts, start))
+                start.unpublished = key not in fetched.refused and fetched.error is None
+                start.missed = self._reason(fetched, key, parts, start)
                 return False
             files = files_of(piece)
             data = joined(_MODEL, files)
             if data is None:
-                self._counts.missed_one(_MODEL, "the entry has no whole AOT file")
+                start.missed = "the entry has no whole AOT file"
                 return False
             if not _has_its_pieces(files):
-                self._counts.missed_one(_MODEL, "the entry lacks pieces of the model")
+                start.missed = "the entry lacks pieces of the model"
                 return False
             here = start.here(_MODEL, data)
             pieces = {
@@ -225,6 +235,16 @@ class ModelLevel:
             FolderWriter(path.parent).write(path.name, here)
             start.restored = pieces
             return True
+        return False
+
+    def _is_brought(self, model: Any, start: ModelStart, path: Path) -> bool:
+        """Whether another process compiled the model meanwhile, and it is where vLLM looks for it."""
+        if not start.unpublished:
+            return False
+        with self._counts.ours("turn", "whoever compiles this model isn't waited for", free=True):
+            if takes_turns(model.vllm_config):
+                key = start.cache.artifact_key(start.key)
+                return self.turns.take(key, lambda: self._restore(start, path))
         return False
 
     def _reason(self, fetched: Fetched, key: str, parts: KeyParts, start: ModelStart) -> str:
@@ -300,6 +320,7 @@ class ModelLevel:
                 compile_seconds=start.compile_seconds,
             ):
                 self._counts.offered_one(_MODEL)
+            self.turns.handed_over(start.cache.artifact_key(start.key))
         start.pieces.clear()
 
     @contextmanager

@@ -30,6 +30,10 @@ class ModelStart:
     """The `torch_compile_cache` folder here."""
     gpu: int
     """Index of the GPU that it runs on."""
+    missed: str = ""
+    """Why it didn't come from the store."""
+    unpublished: bool = False
+    """Whether that is because nobody has published it."""
     restored: Files | None = None
     """What came from the store, while vLLM loads it."""
     folders: dict[str, Path] = field(default_factory=dict)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from inductory_client.client import Client
-    from inductory_client.settings import VllmLevel
+    from inductory_client.settings import Settings, VllmLevel
 
     from .counts import Counts
     from .kernels import TritonLevel
@@ -57,23 +57,25 @@ def register() -> None:
         settings = Settings.load()
         if not settings.disabled and settings.vllm:
             client = shared_client(settings)
-            counts = _install(settings.vllm, client)
+            counts = _install(settings, client)
             counts.took("register", began)
             client.budget.spend(counts.waited_s)
     except Exception as error:
         warn_once("vllm:plugin", "vLLM starts without the store: %s", error)
 
 
-def _install(levels: tuple[VllmLevel, ...], client: Client) -> Counts:
+def _install(settings: Settings, client: Client) -> Counts:
     global _counts
     from . import places
     from .counts import Counts
     from .kernels import TritonLevel
 
     counts = _counts = Counts(client)
+    levels = settings.vllm
     kernels = TritonLevel(counts) if "triton" in levels else None
+    at_last: list[Callable[[], None]] = [] if kernels is None else [kernels.offer]
     if "model" in levels:
-        install = functools.partial(_install_model, client, counts, kernels)
+        install = functools.partial(_install_model, settings, client, counts, kernels, at_last)
         after_import(places.LOAD_MODEL.module, _once_known("model", places.LOAD_MODEL, install))
     if "submodule" in levels:
         install = functools.partial(_install_submodule, client, counts)
@@ -85,7 +87,7 @@ def _install(levels: tuple[VllmLevel, ...], client: Client) -> Counts:
         after_import("triton", _install_triton)
     after_import(places.WARMED_UP.module, lambda module: _begin(counts))
     after_import(places.MODEL_MADE.module, lambda module: _go_around_made(counts))
-    after_import(places.WARMED_UP.module, lambda module: _go_around_warmed_up(counts, kernels))
+    after_import(places.WARMED_UP.module, lambda module: _go_around_warmed_up(counts, at_last))
     return counts
 
 
@@ -113,7 +115,13 @@ def _leave(level: str, differing: list[str]) -> None:
     )
 
 
-def _install_model(client: Client, counts: Counts, kernels: TritonLevel | None) -> None:
+def _install_model(
+    settings: Settings,
+    client: Client,
+    counts: Counts,
+    kernels: TritonLevel | None,
+    at_last: list[Callable[[], None]],
+) -> None:
     from . import places
     from .model import ModelLevel
 
@@ -129,9 +137,10 @@ def _install_model(client: Client, counts: Counts, kernels: TritonLevel | None) 
         places.go_around(places.LOAD_PIECE, level.around_load_piece)
         return True
 
-    level = ModelLevel(client, counts, known)
+    level = ModelLevel(client, counts, known, settings.patience_s)
     if kernels is not None:
         level.keyed, level.restored = kernels.expect, kernels.settle
+    at_last.append(level.turns.end)
     places.go_around(places.LOAD_MODEL, level.around_load)
 
 
@@ -181,14 +190,15 @@ def _go_around_made(counts: Counts) -> None:
     places.go_around(places.MODEL_MADE, around)
 
 
-def _go_around_warmed_up(counts: Counts, kernels: TritonLevel | None) -> None:
+def _go_around_warmed_up(counts: Counts, at_last: list[Callable[[], None]]) -> None:
+    """Once a worker is warm: nothing more is compiled by it, and its start is told of."""
     from . import places
 
     def around(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
         def compile_or_warm_up_model(worker: Any) -> Any:
             warmed_up = original(worker)
-            if kernels is not None:
-                kernels.offer()
+            for each in at_last:
+                each()
             with counts.ours("line", "the start can't be told of"):
                 log.info("Inductory: %s", counts.line())
             return warmed_up
