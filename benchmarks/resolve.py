@@ -48,7 +48,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="inductory-bench-") as name:
         folder = Path(name)
         with _servers.store(folder / "store") as url:
-            body = _published(folder, url)
+            body = published(folder, url)
             answer = _asked(url, body)
             (folder / "answer.json").write_bytes(answer)
             script = _wrk.asking(folder, body)
@@ -60,7 +60,7 @@ def main() -> None:
     finish("resolve", figures, GOALS, measured=MEASURED, runs=runs)
 
 
-def _published(folder: Path, url: str) -> bytes:
+def published(folder: Path, url: str) -> bytes:
     """Publish a model's pieces, and return the question for them."""
     pieces = [piece(number) for number in range(PIECES)]
     settings = Settings.load({}, url=url, cache_dir=folder / "cache", config_dir=folder / "config")

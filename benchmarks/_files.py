@@ -1,0 +1,37 @@
+"""Files as a framework serves them: `python benchmarks/_files.py FOLDER`, under the store's own server.
+
+Nothing of a store is in it: what a server makes of a file that it may send as it likes.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI, Response
+from fastapi.responses import FileResponse
+
+FOLDER = "INDUCTORY_BENCH_FOLDER"
+app = FastAPI(docs_url=None, redoc_url=None)
+
+
+@app.get("/{name}", response_class=Response)
+async def file(name: str) -> Response:
+    return FileResponse(Path(os.environ[FOLDER]) / name, media_type="application/octet-stream")
+
+
+def main() -> None:
+    os.environ[FOLDER] = sys.argv[1]
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(2048)
+    print(f"inductory store: http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
+    config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+if __name__ == "__main__":
+    main()
