@@ -81,8 +81,10 @@ class HttpProtocol(HttpToolsProtocol):
         self.transport.close()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        chosen: Any = _refuse if app is service_unavailable else app
-        super()._start_asgi_task(cycle, chosen)
+        if app is service_unavailable:
+            # Who has too much to do is alive, and restarting it helps nobody.
+            app = self.app if cycle.scope["path"] == "/healthz" else _refuse
+        super()._start_asgi_task(cycle, app)
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:

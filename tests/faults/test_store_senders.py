@@ -100,10 +100,11 @@ def test_more_connections_than_allowed_are_refused(tmp_path: Path) -> None:
     with StoreProcess(tmp_path / "store", {"INDUCTORY_STORE_CONNECTIONS_MAX": "4"}) as store:
         parts = urlsplit(store.url)
         idle = [socket.create_connection((parts.hostname, parts.port)) for _ in range(6)]
-        problem(httpx.get(f"{store.url}/healthz"), 503, "store_unavailable")
+        problem(httpx.get(f"{store.url}/readyz"), 503, "store_unavailable")
+        assert httpx.get(f"{store.url}/healthz").status_code == 200, "it is alive"
         for each in idle:
             each.close()
-        store.wait_until(lambda: httpx.get(f"{store.url}/healthz").status_code == 200)
+        store.wait_until(lambda: httpx.get(f"{store.url}/readyz").status_code == 200)
 
 
 class Probe(Struct):
