@@ -137,14 +137,14 @@ class Leases:
         with self._lock:
             return self._tokens.get(key)
 
-    def end(self, keys: Iterable[str], failure: str | None = None) -> None:
+    def end(self, keys: Iterable[str], failure: str | None = None, deadline: Deadline | None = None) -> None:
         """Give up the leases of `keys`, if there are any: they are published, or won't be.
 
-        The store ended those whose key was published, and is told of the others; `failure` says why their
-        compile failed. Nobody waits here for a lease that isn't known: the thread finds and ends it. Never
-        raises.
+        The store ended those whose key was published, and is told of the others by `deadline`, CALL_S from
+        now unless given; `failure` says why their compile failed. Nobody waits here for a lease that isn't
+        known: the thread finds and ends it. Never raises.
         """
-        self._end(keys, failure, Deadline(CALL_S))
+        self._end(keys, failure, deadline or Deadline(CALL_S))
         if self._given_up:
             self._keep_alive()
             self._due.set()

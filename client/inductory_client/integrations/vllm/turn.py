@@ -15,6 +15,7 @@ from typing import Any
 
 from inductory_client.client import Client
 from inductory_client.contract.wire import Event
+from inductory_client.deadline import WAIT_S_MIN, Deadline
 from inductory_client.graph.turns import Turns
 
 from .counts import Counts
@@ -73,5 +74,10 @@ class ModelTurns:
 
     def end(self) -> None:
         """Give up what was compiled and isn't published: this process lives on, and would renew leases."""
-        self._client.leases.end(self._taken)
-        self._taken.clear()
+        if not self._taken:
+            return
+        with self._counts.ours("turn", "the turn to compile a model isn't given up"):
+            # The start waits for this. Where the store can't be told in time, the lease runs out by itself.
+            deadline = Deadline(max(WAIT_S_MIN, self._client.budget.remaining()))
+            self._client.leases.end(self._taken, deadline=deadline)
+            self._taken.clear()
