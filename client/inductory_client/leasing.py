@@ -38,6 +38,8 @@ CALL_S = 10.0
 """What a call may take that nobody waits for."""
 UNREACHABLE_S_MAX = 10.0
 """Who waits for others gives up once the store has been away for so long: a restart is shorter."""
+HELD_S_MAX = 3600.0
+"""No compile takes longer: what is held still is left over from one that failed where nobody saw it."""
 _PAUSE_S = 0.5
 
 
@@ -91,6 +93,8 @@ class Leases:
     def after_fork(self) -> None:
         self._holder = ""
         self._tokens: dict[str, str] = {}
+        self._since: dict[str, float] = {}
+        """When a lease was asked for, by this process's clock."""
         self._unanswered: set[str] = set()
         """Wanted, and no answer has come: the store may have granted them."""
         self._given_up: dict[str, _GivenUp] = {}
@@ -106,6 +110,7 @@ class Leases:
             return Turn(mine=frozenset(keys))
         if self._publishes:
             with self._lock:
+                self._since |= dict.fromkeys(keys, self._clock())
                 self._unanswered |= set(keys)
                 for key in keys:
                     self._given_up.pop(key, None)
@@ -304,6 +309,7 @@ class Leases:
             self._due.wait(pause_s)
             self._due.clear()
             with self._lock:
+                self._drop_old()
                 tokens = dict(self._tokens)
                 if not self.any or self._closed.is_set():
                     self._thread = None
@@ -314,6 +320,13 @@ class Leases:
                 self._ask_again(Deadline(min(CALL_S, pause_s)))
             except InductoryError as error:
                 log.debug("leases aren't renewed: %s", error)
+
+    def _drop_old(self) -> None:
+        """Let leases run out that are held for too long."""
+        past = self._clock() - HELD_S_MAX
+        self._tokens = {key: token for key, token in self._tokens.items() if self._since[key] > past}
+        self._unanswered = {key for key in self._unanswered if self._since[key] > past}
+        self._since = {key: self._since[key] for key in self._tokens.keys() | self._unanswered}
 
     def _renew(self, tokens: dict[str, str]) -> None:
         """What passed to somebody else stays noted: the store refuses what is published under it."""

@@ -25,6 +25,8 @@ class HttpProtocol(HttpToolsProtocol):
         super().__init__(*arguments, **more)
         self._headers_s = headers_s
         self._too_slow: asyncio.TimerHandle | None = None
+        self._asks = False
+        """Whether a request has begun, of which not all headers are here."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -39,7 +41,12 @@ class HttpProtocol(HttpToolsProtocol):
         if self._too_slow is None and (self.cycle is None or self.cycle.response_complete):
             self._await_headers()
 
+    def on_message_begin(self) -> None:
+        self._asks = True
+        super().on_message_begin()
+
     def on_headers_complete(self) -> None:
+        self._asks = False
         self._have_headers()
         super().on_headers_complete()
 
@@ -49,7 +56,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def eof_received(self) -> None:
         """Answer whoever hung up in the middle of a body, and may be listening still."""
-        if self.cycle is not None and self.cycle.more_body:
+        if self.cycle is not None and self.cycle.more_body and not self.cycle.response_complete:
             self._end(Malformed("the sender hung up in the middle of the body"))
 
     def _await_headers(self) -> None:
@@ -61,10 +68,10 @@ class HttpProtocol(HttpToolsProtocol):
             self._too_slow = None
 
     def _give_up(self) -> None:
-        if self.headers is None:  # who has asked nothing is told nothing
-            self.transport.close()
-        else:
+        if self._asks:
             self._end(DeadlineExceeded("the headers came too slowly"))
+        else:  # who has asked nothing would take it for the answer to what comes next
+            self.transport.close()
 
     def _end(self, error: InductoryError) -> None:
         cycle = self.cycle

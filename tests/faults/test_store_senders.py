@@ -62,8 +62,24 @@ def test_headers_that_never_end_are_given_up(tmp_path: Path, served: bool, drip:
     if drip.strip():
         assert b" 504 " in answer.split(b"\r\n")[0]
         assert b"deadline_exceeded" in answer
-    elif not served:
+    else:
         assert answer == b"", "nothing was asked"
+
+
+@pytest.mark.parametrize("ending", [b"x" * 9, b""], ids=["the rest comes late", "hangs up"])
+def test_who_was_refused_before_the_end_is_told_once(tmp_path: Path, ending: bytes) -> None:
+    with (
+        StoreProcess(tmp_path / "store", {"INDUCTORY_STORE_BODY_IDLE_S": "1"}) as store,
+        half_sent(store.url, "PUT", f"/v1/blobs/{DIGEST}x", b"", 9) as sender,
+    ):
+        answer = sender.recv(65536)
+        if ending:
+            sender.sendall(ending)
+        else:
+            sender.shutdown(socket.SHUT_WR)
+        answer += b"".join(iter(lambda: sender.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1 ") == 1, "nothing of it is taken for an answer to what comes next"
 
 
 def test_long_messages_take_turns_and_short_ones_pass(tmp_path: Path) -> None:

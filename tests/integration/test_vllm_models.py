@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from client_samples import client
+from client_samples import FakeClock, client
 from inductory_client.client import Client
 from inductory_client.contract.digest import digest_of
 from inductory_client.contract.lease import KeysAwaited
@@ -19,6 +19,7 @@ from inductory_client.foreign import Files, ForeignCache
 from inductory_client.integrations.vllm.counts import Counts
 from inductory_client.integrations.vllm.factors import kin_of, options_of, target_of
 from inductory_client.integrations.vllm.model import BACKEND, SCHEME, ModelLevel
+from inductory_client.leasing import HELD_S_MAX
 from inductory_client.trouble import forget_warnings
 from torch._inductor.codecache import PyCodeCache
 
@@ -264,6 +265,29 @@ def test_a_model_that_can_not_be_made_ready_to_travel_is_not_held_for_good(fleet
         level.turns.end()
         assert node.publisher.drain(30)
         assert not held(fleet)
+
+
+def test_a_model_whose_compile_failed_unseen_is_not_held_for_good(fleet: Fleet) -> None:
+    clock = FakeClock()
+    with client(
+        fleet.folder / "node", url=fleet.url, namespace=fleet.namespace, lease_s=1.0, config_dir=fleet.folder
+    ) as node:
+        node.leases._clock = clock
+        level = ModelLevel(node, Counts(node), lambda: True)
+        level.around_load(lambda model, path: None)(Tiny(), str(fleet.aot_file()))
+        assert held(fleet)
+        clock.pass_by(HELD_S_MAX + 1)
+        while held(fleet):  # it isn't renewed any more
+            pass
+        assert not node.leases.any
+
+
+def test_what_is_first_run_by_a_request_takes_no_turns(fleet: Fleet) -> None:
+    with fleet.client("node") as node:
+        level = ModelLevel(node, Counts(node), lambda: True)
+        level.turns.end()
+        level.around_load(lambda model, path: None)(Tiny(), str(fleet.aot_file()))
+        assert not node.leases.any
 
 
 @pytest.mark.parametrize("ranks", [{"world_size": 2}, {"data_parallel_size": 2}])

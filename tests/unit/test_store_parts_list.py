@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import base64
 
 import pytest
 from inductory_client.contract.artifact import Artifact
@@ -106,7 +107,8 @@ def test_cursors_come_back_and_others_are_refused() -> None:
     place = ("a", "b", 3)
     assert place_of(cursor_at(place, "who?"), tuple[str, str, int], "who?") == place
     assert place_of(None, tuple[str, str, int], "who?") is None
-    for text in ("", "x", "%%%", "W10", cursor_at(["a"], "who?"), cursor_at([1, 2, 3], "who?")):
+    nested = base64.urlsafe_b64encode(b"[" * 3000).decode()
+    for text in ("", "x", "%%%", "W10", nested, cursor_at(["a"], "who?"), cursor_at([1, 2, 3], "who?")):
         with pytest.raises(Malformed, match="gave"):
             place_of(text, tuple[str, str, int], "who?")
     with pytest.raises(Malformed, match="another question"):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from client_samples import client
 from inductory_client.deadline import StoreBudget
+from inductory_client.integrations.vllm import places, plugin
 from inductory_client.integrations.vllm.counts import Counts
 from inductory_client.integrations.vllm.model import ModelLevel
 from inductory_client.integrations.vllm.modelinfo import ModelinfoLevel
@@ -107,3 +110,26 @@ def test_what_several_submodules_share_is_loaded_once_by_each_compiler(counts: C
     assert load(one, ("other", "/there/other"), None, [], 1, RANGE) is not first
     assert load(another, ("same", "/there/same"), None, [], 0, RANGE) is not first
     assert loaded == ["same", "other", "same"]
+
+
+def test_once_the_worker_is_warm_turns_are_given_up(
+    counts: Counts, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """In the real vLLM that takes a GPU: these are its modules as far as the plugin goes around them."""
+
+    class Worker:
+        def compile_or_warm_up_model(self) -> str:
+            return "warm"
+
+    for place, owner in ((places.LOAD_MODEL, {}), (places.WARMED_UP, {"Worker": Worker})):
+        module = SimpleNamespace(**owner, _try_load_aot_compiled_fn=lambda model, path: None)
+        monkeypatch.setitem(sys.modules, place.module, module)
+    with client(tmp_path / "node") as node:
+        at_last: list[Any] = []
+        plugin._install_model(node.settings, node, counts, None, at_last)
+        (end,) = at_last
+        taken = end.__self__._taken
+        taken.add("a key")
+        plugin._go_around_warmed_up(Counts(node), at_last)
+        assert Worker().compile_or_warm_up_model() == "warm"
+        assert taken == set()

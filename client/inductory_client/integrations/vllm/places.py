@@ -108,6 +108,11 @@ def environment() -> Any:
     return importlib.import_module("vllm.envs")
 
 
+def ready_s() -> float:
+    """Return how long vLLM waits for an engine to become ready, where it waits at all."""
+    return float(getattr(environment(), "VLLM_ENGINE_READY_TIMEOUT_S", 600))
+
+
 def compilation_counts() -> dict[str, Any]:
     """Return vLLM's counts of what it compiled, loaded and saved, by name."""
     counter = importlib.import_module("vllm.compilation.counter").compilation_counter

@@ -19,6 +19,7 @@ from inductory_client.deadline import WAIT_S_MIN, Deadline
 from inductory_client.graph.turns import Turns
 
 from .counts import Counts
+from .places import ready_s
 
 
 def takes_turns(vllm_config: Any) -> bool:
@@ -34,8 +35,11 @@ class ModelTurns:
         self._client = client
         self._counts = counts
         self._patience_s = patience_s
+        self._until: float | None = None
+        """The end of all waits of this start: for each of its models there may be one."""
         self._taken: set[str] = set()
         """Keys that are compiled here, and not published yet."""
+        self._ended = False
 
     def take(self, key: str, bring: Callable[[], bool]) -> bool:
         """Return whether somebody else's model came, by `bring`. Else it is to be compiled here: with the
@@ -43,7 +47,12 @@ class ModelTurns:
 
         Raises Unsupported.
         """
+        if self._ended:
+            return False
         client, came = self._client, False
+        began, counted_s = time.monotonic(), self._counts.waited_s
+        if self._until is None:
+            self._until = began + min(self._patience_s, ready_s() / 2)
 
         def brought(keys: Collection[str]) -> Collection[str]:
             nonlocal came
@@ -55,10 +64,13 @@ class ModelTurns:
             compile_here=lambda keys, others: None,  # the engine does, afterwards
             bring=brought,
             what="model",
-            patience_s=self._patience_s,
+            patience_s=max(0.0, self._until - began),
         )
         turns.take([key])
         self._counts.awaited_s += turns.waited_s
+        # The rest was spent on questions; what `bring` took is counted there.
+        counted_s = self._counts.waited_s - counted_s
+        self._counts.waited("turn", time.monotonic() - began - turns.waited_s - counted_s)
         record = client.telemetry.record
         for each in turns.waited:
             record(Event(kind="waited", at=time.time(), artifact=each))
@@ -73,7 +85,10 @@ class ModelTurns:
         self._taken.discard(key)
 
     def end(self) -> None:
-        """Give up what was compiled and isn't published: this process lives on, and would renew leases."""
+        """Give up what was compiled and isn't published: this process lives on, and would renew leases. What
+        comes later is no start any more, and takes no turns: somebody waits for an answer.
+        """
+        self._ended = True
         if not self._taken:
             return
         with self._counts.ours("turn", "the turn to compile a model isn't given up"):
