@@ -1,11 +1,13 @@
 """Whether a store's memory stays flat while a fleet uses it.
 
-    make bench-soak  -->  build/bench/soak.json
+    make bench-soak                     -->  build/bench/soak.json
+    make bench-soak ARGS=--postgresql   -->  build/bench/soak_postgresql.json
 
 For ten minutes (`--minutes`) threads of one process do what a fleet does: resolve hot keys and missing ones,
 take bundles, read and write blobs, publish artifacts that are new, look artifacts up, report events, take
 leases and give them back. The resident memory of the store is sampled each second. It grows while caches fill
-(answers in memory, up to 128 MiB; the database's pages): what counts is the slope after the warm-up.
+(answers in memory, up to 128 MiB; SQLite's pages, 2 MiB a connection): what counts is the slope after the
+warm-up.
 """
 
 from __future__ import annotations
@@ -19,10 +21,12 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import _servers
 from _harness import Goal, finish, progress
+from _postgresql import postgresql
 from _talk import TARGET, Compiled, Talk, compiled, random_bytes
 from inductory_client.contract.build import Build, BuildEntry
 from inductory_client.contract.digest import digest_of
@@ -157,13 +161,16 @@ _SHARES: dict[str, int] = {
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--minutes", type=float, default=MINUTES)
+    parser.add_argument("--postgresql", action="store_true", help="with that in place of SQLite")
     parser.add_argument("--small", action="store_true", help="to try it out: half a minute")
     chosen = parser.parse_args()
     seconds = 30.0 if chosen.small else chosen.minutes * 60
-    with (
-        tempfile.TemporaryDirectory(prefix="inductory-bench-") as name,
-        _servers.store(Path(name) / "store") as url,
-    ):
+    with tempfile.TemporaryDirectory(prefix="inductory-bench-") as name, ExitStack() as stack:
+        settings = {}
+        if chosen.postgresql:
+            database = stack.enter_context(postgresql()).database("soak")
+            settings["INDUCTORY_STORE_DATABASE_URL"] = database
+        url = stack.enter_context(_servers.store(Path(name) / "store", **settings))
         fleet, done = Fleet(url), threading.Event()
         progress("the fleet begins")
         with ThreadPoolExecutor(THREADS) as pool:
@@ -172,7 +179,13 @@ def main() -> None:
             done.set()
             counts = sum((each.result() for each in working), Counter[str]())
     figures = _figures(samples, seconds) | {"requests": counts.total(), "seconds": round(seconds)}
-    finish("soak", figures, GOALS, measured=MEASURED, runs={"counts": counts, "resident_bytes": samples})
+    finish(
+        "soak_postgresql" if chosen.postgresql else "soak",
+        figures,
+        GOALS,
+        measured=MEASURED,
+        runs={"counts": counts, "resident_bytes": samples},
+    )
 
 
 def _work(fleet: Fleet, number: int, done: threading.Event) -> Counter[str]:
