@@ -46,6 +46,8 @@ RUN_CODE = {
     "inductory_client.graph.torch_private.entries": {"pickle.loads"},
     "inductory_client.graph.load": {"compile", "exec"},
     "inductory_client.graph.torch_private.gpu": {"CDLL", "ctypes.CDLL"},
+    # The C library that the process has already.
+    "inductory_store.serve": {"CDLL", "ctypes.CDLL"},
     "inductory_client.graph.kernel_file": {"compile", "exec"},
     "inductory_client.graph.native": {"ExtensionFileLoader", "spec_from_file_location"},
 }
