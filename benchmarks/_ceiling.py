@@ -5,11 +5,10 @@ The same server with the same settings as a store's, and nothing of a store in i
 
 from __future__ import annotations
 
-import socket
 import sys
 from pathlib import Path
 
-import uvicorn
+from _servers import serve
 from fastapi import FastAPI, Response
 
 app = FastAPI(docs_url=None, redoc_url=None)
@@ -21,14 +20,5 @@ async def ready_made(namespace: str = "default") -> Response:
     return Response(BODY, media_type="application/json")
 
 
-def main() -> None:
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.bind(("127.0.0.1", 0))
-    listener.listen(2048)
-    print(f"inductory store: http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
-    config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)
-    uvicorn.Server(config).run(sockets=[listener])
-
-
 if __name__ == "__main__":
-    main()
+    serve(app)

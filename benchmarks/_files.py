@@ -6,11 +6,10 @@ Nothing of a store is in it: what a server makes of a file that it may send as i
 from __future__ import annotations
 
 import os
-import socket
 import sys
 from pathlib import Path
 
-import uvicorn
+from _servers import serve
 from fastapi import FastAPI, Response
 from fastapi.responses import FileResponse
 
@@ -25,12 +24,7 @@ async def file(name: str) -> Response:
 
 def main() -> None:
     os.environ[FOLDER] = sys.argv[1]
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.bind(("127.0.0.1", 0))
-    listener.listen(2048)
-    print(f"inductory store: http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
-    config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)
-    uvicorn.Server(config).run(sockets=[listener])
+    serve(app)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,9 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
+
+import uvicorn
 
 START_S_MAX = 60.0
 _ANNOUNCEMENT = "inductory store: "
@@ -82,6 +84,16 @@ def announced(
         process.terminate()
         process.wait()
         process.stdout.close()
+
+
+def serve(app: Any) -> None:
+    """Serve an application as a store is served, in this process, and say its address as a store does."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(2048)
+    print(f"{_ANNOUNCEMENT}http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
+    config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)
+    uvicorn.Server(config).run(sockets=[listener])
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from http.client import HTTPConnection
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -86,3 +87,15 @@ class Talk:
 
     def close(self) -> None:
         self._connection.close()
+
+
+def published_blobs(url: str, files: Path, count: int, size: int) -> list[str]:
+    """Publish blobs of `size` random bytes, and write their frames as `files`; return their digests."""
+    talk, digests = Talk(url), []
+    for at in range(count):
+        made = compiled(f"blob {at}", random_bytes(at, size))
+        talk.publish(made)
+        digests.append(made.artifact.subject.descriptors[0].digest)
+        (files / digests[-1]).write_bytes(pack(made.data))
+    talk.close()
+    return digests

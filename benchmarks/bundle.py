@@ -28,8 +28,7 @@ from urllib.request import urlopen
 import _servers
 import _wrk
 from _harness import Goal, clean_environ, finish, json_of, median, progress
-from _talk import Talk, compiled, random_bytes
-from inductory_client.contract.blob import pack
+from _talk import published_blobs
 from inductory_client.contract.bundle import read_frames
 from inductory_store.store import FRAMES_BYTES_MAX
 
@@ -80,7 +79,7 @@ def main() -> None:
                 "bundle": (f"{url}/v1/builds/{_pushed(folder, tree, url)}/bundle", _unbundle),
                 "tar": (f"{nginx_url}/tar.zst", _untar),
             }
-            digests = _blobs(url, files)
+            digests = published_blobs(url, files, COLD, BLOB_BYTES)
             if COLD * BLOB_BYTES < FRAMES_BYTES_MAX * 3 // 2:
                 raise RuntimeError("cold blobs would be kept in memory")
             hot, cold = digests[:HOT], digests
@@ -107,18 +106,6 @@ def _pushed(folder: Path, tree: Path, url: str) -> str:
     )
     key: str = pushed["build"]
     return key
-
-
-def _blobs(url: str, files: Path) -> list[str]:
-    """Publish blobs, and write their frames where nginx finds them; return their digests."""
-    talk, digests = Talk(url), []
-    for at in range(COLD):
-        made = compiled(f"blob {at}", random_bytes(at, BLOB_BYTES))
-        talk.publish(made)
-        digests.append(made.artifact.subject.descriptors[0].digest)
-        (files / digests[-1]).write_bytes(pack(made.data))
-    talk.close()
-    return digests
 
 
 def _unbundle(body: bytes) -> int:

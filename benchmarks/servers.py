@@ -18,8 +18,7 @@ from typing import Any
 import _servers
 import _wrk
 from _harness import finish, median, progress
-from _talk import Talk, compiled, random_bytes
-from inductory_client.contract.blob import pack
+from _talk import published_blobs
 from resolve import published
 
 ROUNDS = 5
@@ -57,7 +56,8 @@ def main() -> None:
             place = folder / f"{server}-asked"
             place.mkdir()
             question = _wrk.asking(place, published(place, url))
-            blobs = _wrk.getting_each(place, "blobs", [f"/v1/blobs/{each}" for each in _blobs(url, files)])
+            digests = published_blobs(url, files, BLOBS, BLOB_BYTES)
+            blobs = _wrk.getting_each(place, "blobs", [f"/v1/blobs/{each}" for each in digests])
             asked[f"{server}_resolve"] = f"{url}/v1/artifacts:resolve", question, RESOLVING
             asked[f"{server}_blobs"] = url, blobs, READING
         names = _wrk.getting_each(folder, "files", [f"/{each.name}" for each in sorted(files.iterdir())])
@@ -74,18 +74,6 @@ def main() -> None:
 def _announced(stack: ExitStack, folder: Path, program: str, *arguments: str) -> _servers.Server:
     log = folder / f"{program}-{arguments[0].rpartition('/')[2]}.log"
     return stack.enter_context(_servers.announced([str(HERE / program), *arguments], log))
-
-
-def _blobs(url: str, files: Path) -> list[str]:
-    """Publish blobs, and write their frames where they are served as files; return their digests."""
-    talk, digests = Talk(url), []
-    for at in range(BLOBS):
-        made = compiled(f"blob {at}", random_bytes(at, BLOB_BYTES))
-        talk.publish(made)
-        digests.append(made.artifact.subject.descriptors[0].digest)
-        (files / digests[-1]).write_bytes(pack(made.data))
-    talk.close()
-    return digests
 
 
 def _round(number: int, asked: dict[str, tuple[str, Path, int]], seconds: float) -> dict[str, Any]:
