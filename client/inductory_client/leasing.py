@@ -154,15 +154,20 @@ class Leases:
             self._keep_alive()
             self._due.set()
 
+    def lapse(self) -> float:
+        """Return when, by this process's clock, leases have run out that others hold now and don't renew."""
+        return self._clock() + self._seconds + _PAUSE_S
+
     def wait(self, keys: Collection[str], until: float) -> Standing | None:
         """Wait until one of `keys` isn't held by others any more, or of the first LEASES_MAX; None past
-        `until`, by this process's clock, and where the store stays away. Never raises.
+        `until`, by this process's clock, where the store stays away, and once these leases are closed. Never
+        raises.
         """
         if self._store is None:
             return None
         first = tuple(sorted(keys)[:LEASES_MAX])
         away_since: float | None = None
-        while (left := until - self._clock()) > 0:
+        while (left := until - self._clock()) > 0 and not self._closed.is_set():
             asked = KeysAwaited(keys=first, wait_s=min(left, WAIT_S_MAX))
             try:
                 found = self._store.await_keys(asked, Deadline(asked.wait_s + CALL_S))

@@ -51,8 +51,8 @@ class PublicationReport(Struct, frozen=True, kw_only=True):
     """Artifacts whose key another publisher was first with, and whose bytes differ."""
     manifest: str | None = None
     build: str | None = None
-    left: int = 0
-    """Artifacts that weren't kept, since another process has the lease of their key."""
+    left: tuple[str, ...] = ()
+    """Keys whose artifacts weren't kept, since another process has their lease."""
     stored: bool = False
     """Whether a store has it; else the local CAS alone."""
     untrusted: tuple[str, ...] = ()
@@ -68,8 +68,21 @@ def kept_of_another(signer: str) -> str:
     )
 
 
+class _Held(Struct, frozen=True):
+    """A publication of which something wasn't kept, as others have the leases."""
+
+    publication: Publication
+    report: PublicationReport
+    until: float
+    """By this process's clock: from then on whoever had the leases has either published or renewed them."""
+
+
 class Publisher:
-    """Publishes in the background (`submit`) or at once (`publish_now`). Cheap to make."""
+    """Publishes in the background (`submit`) or at once (`publish_now`). Cheap to make.
+
+    What the store refuses in the background because another process has the lease is published once that
+    process is known to have died; where it lives, it publishes.
+    """
 
     def __init__(
         self,
@@ -103,6 +116,7 @@ class Publisher:
 
     def after_fork(self) -> None:
         self._given_up = threading.Event()
+        self._held: list[_Held] = []
 
     @property
     def dropped(self) -> int:
@@ -204,28 +218,49 @@ class Publisher:
                 warn_once("publish:make", "something compiled isn't published: %s", told)
                 continue
             try:
-                self._publish_patiently(publication)
+                report = self._publish_patiently(publication)
             finally:
                 self._end_leases(publication)
+            if report is not None and report.left:
+                self._held.append(_Held(publication, report, self._leases.lapse()))
+            elif report is not None:
+                self._done(report)
+        # Nobody's turn waits for a publication that waits for others.
+        if not self._background.queued:
+            held, self._held = self._held, []
+            for each in held:
+                self._publish_held(each)
+
+    def _publish_held(self, held: _Held) -> None:
+        """Publish what others had the leases of, should one that they had run out."""
+        report: PublicationReport | None = held.report
+        for _ in range(TRIES_MAX):
+            if not report or not report.left or not self._leases.wait(report.left, held.until):
+                break
+            report = self._publish_patiently(held.publication)
+        if report is not None:
+            self._done(report)
 
     def _end_leases(self, publication: Publication) -> None:
         if self._leases.any:
             self._leases.end(draft.subject.key for draft in publication.artifacts)
 
-    def _publish_patiently(self, publication: Publication) -> None:
-        """Publish, again after a while where that may help; the one place where a failed publication ends."""
+    def _publish_patiently(self, publication: Publication) -> PublicationReport | None:
+        """Publish, again after a while where that may help; the one place where a failed publication ends,
+        with a warning and None.
+        """
         for attempt in range(1, TRIES_MAX + 1):
             try:
-                self._done(self.publish_now(publication))
-                return
+                return self.publish_now(publication)
             except InductoryError as error:
                 may_help = error.retryable or isinstance(error, (BlobMissing, ArtifactMissing))
                 if not may_help or attempt == TRIES_MAX:
                     warn_once(f"publish:{error.code}", "a compiled graph isn't published: %s", error)
-                    return
+                    return None
                 log.debug("publishing failed and is tried again: %s", error)
             if self._given_up.wait(TRY_AGAIN_S * attempt):
-                return
+                break
+        return None
 
 
 class _Sending:
@@ -256,14 +291,14 @@ class _Sending:
         sent, blob_bytes = self._send_blobs()
         outcomes = {"created": 0, "reproduced": 0, "different": 0}
         untrusted: set[str] = set()
-        left = 0
+        left: list[str] = []
         for artifact in self._artifacts:
             try:
                 lease = self._token_of(artifact.key)
                 published = self._store.put_artifact(artifact, self._deadline(), lease)
             except (LeaseHeld, StaleLease) as error:
                 log.info("artifact %s isn't published: %s", artifact.key, error)
-                left += 1
+                left.append(artifact.key)
                 self._step()
                 continue
             outcomes[published.outcome] += 1
@@ -273,7 +308,7 @@ class _Sending:
             if not self._keyring.trusts(published.signer):
                 untrusted.add(published.signer)
             self._step()
-        manifest_id, build_key = self._send_names(named_by_others=left > 0)
+        manifest_id, build_key = self._send_names(named_by_others=bool(left))
         return PublicationReport(
             blobs=len(self._blobs),
             blobs_sent=sent,
@@ -281,7 +316,7 @@ class _Sending:
             manifest=manifest_id,
             build=build_key,
             stored=True,
-            left=left,
+            left=tuple(left),
             untrusted=tuple(sorted(untrusted)),
             **outcomes,
         )

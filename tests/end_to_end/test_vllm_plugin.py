@@ -142,7 +142,9 @@ def test_two_engines_at_once_on_one_node(cold: Started, node: Node) -> None:
 def test_a_kill_while_it_publishes_leaves_nothing_half(
     environ: dict[str, str], cold: Started, tmp_path: Path
 ) -> None:
-    apart = environ | {"INDUCTORY_NAMESPACE": environ["INDUCTORY_NAMESPACE"] + "-killed"}
+    namespace = environ["INDUCTORY_NAMESPACE"] + "-killed"
+    # The second may be done while the first one's lease lasts.
+    apart = environ | {"INDUCTORY_NAMESPACE": namespace, "INDUCTORY_LEASE_S": "5"}
     first = Node(tmp_path / "first", apart).started()
     assert first.stdout is not None
     for line in first.stdout:

@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from client_samples import client
 from inductory_client.cli.main import main
 from inductory_client.contract.manifest import PARTS_LIST
+from inductory_client.integrations.vllm_folder.reading import read_folder
+from inductory_client.trust import SigningKey
 from vllm_cache import HASH, make_cache, write
 
 Run = Callable[..., dict[str, Any]]
@@ -25,7 +28,7 @@ def inductory(store_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
         places = (
             [] if name == "lookup" else [f"--cache-dir={tmp_path / 'c'}", f"--config-dir={tmp_path / 'k'}"]
         )
-        assert main([name, *words, *common, *places]) == code
+        assert main([name, *common, *places, *words]) == code
         found: dict[str, Any] = json.loads(capsys.readouterr().out)
         return found
 
@@ -79,6 +82,19 @@ def test_unpacked_parts(inductory: Run, tmp_path: Path) -> None:
     write(part / "key", "y")
     pushed = round_trip(inductory, root, tmp_path / "out")
     assert pushed["artifacts"] == {"created": 2, "reproduced": 0, "different": 0}
+
+
+def test_what_another_process_is_compiling_stays_here(inductory: Run, store_url: str, tmp_path: Path) -> None:
+    root, namespace = make_cache(tmp_path / "in"), f"held-{uuid.uuid4().hex[:12]}"
+    found = read_folder(root, namespace=namespace, model="", sign=SigningKey.generate().sign)
+    key = found.publications[0].artifacts[0].subject.key
+    with client(tmp_path / "other", url=store_url, namespace=namespace) as other:
+        other.leases.take([key])
+        assert inductory("push", str(root), f"--namespace={namespace}", code=4)["left"] == [key]
+        other.leases.end([key])
+        pushed = inductory("push", str(root), f"--namespace={namespace}")
+        assert (pushed["left"], pushed["artifacts"]["created"]) == ([], 1)
+        assert other.reach_store().get_build(pushed["build"]).key == pushed["build"]
 
 
 def test_parts_that_lie_inside_the_model_file(inductory: Run, tmp_path: Path) -> None:

@@ -32,7 +32,9 @@ MEANINGS: dict[ExitCode, str] = {
     ExitCode.FOUND: "a finding: a miss, damage, a failed check",
     ExitCode.USAGE: "the command line or a setting makes no sense",
     ExitCode.UNREACHABLE: "the store can't be reached, or didn't answer in time",
-    ExitCode.REFUSED: "refused: malformed, damaged, signed by nobody trusted, or made for another target",
+    ExitCode.REFUSED: (
+        "refused: malformed, damaged, signed by nobody trusted, for another target, or another's to publish"
+    ),
     ExitCode.ABSENT: "a part of Inductory isn't installed here; the message says which",
     ExitCode.FAILED: "this machine or the store failed: a full disk, missing rights, a bug",
     ExitCode.INTERRUPTED: "interrupted with Ctrl-C; nothing is half-written under its final name",

@@ -75,7 +75,7 @@ def _push_folder(client: Client, folder: Path, triton: Path | None, output: Outp
             f"inductory: torch_aot_compile/{name[:12]} holds no model; vLLM was stopped before it saved one,"
             " and a start from this build captures its graph anew"
         )
-    return ExitCode.FINE
+    return ExitCode.REFUSED if value["left"] else ExitCode.FINE
 
 
 def _value(found: ReadFolder, reports: list[PublicationReport]) -> dict[str, Any]:
@@ -95,6 +95,7 @@ def _value(found: ReadFolder, reports: list[PublicationReport]) -> dict[str, Any
             outcome: sum(getattr(report, outcome) for report in reports)
             for outcome in ("created", "reproduced", "different")
         },
+        "left": sorted({key for report in reports for key in report.left}),
     }
 
 
@@ -115,6 +116,12 @@ def _text(value: dict[str, Any]) -> str:
         text += (
             "\n\nDifferent: the store has other bytes under the same key, and the first writer wins."
             "\nThe build keeps its own files all the same."
+        )
+    if value["left"]:
+        keys = count_text(len(value["left"]), "artifact")
+        text += (
+            f"\n\n{keys} and the build stayed here: another process is compiling the same."
+            "\nPush again in a minute: what it published by then is kept, and yours where it didn't."
         )
     return text
 
