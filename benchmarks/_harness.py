@@ -96,7 +96,7 @@ def finish(
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
         "load_average": [round(load, 2) for load in os.getloadavg()],
         "versions": versions(),
-        "command": shlex.join(["python", f"benchmarks/{name}.py", *sys.argv[1:]]),
+        "command": shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
         "runs": runs,
     }
     OUT.mkdir(parents=True, exist_ok=True)

@@ -17,6 +17,7 @@ from .openapi import openapi_of
 from .operations.await_keys import Waiting
 from .operations.note_uses import keep_noting
 from .problems import install_problems
+from .readiness import Readiness
 from .routes import artifacts, blobs, builds, events, health, leases, manifests, page, roots, stats, uploads
 from .routes.kept import KeptFirst
 from .routes.pull_through import PullThrough
@@ -65,6 +66,7 @@ def create_app(settings: StoreSettings, blobs_at: BlobStore | None = None) -> Fa
     app.state.readers = anyio.CapacityLimiter(_READERS_MAX)
     app.state.uploads = anyio.CapacityLimiter(settings.uploads_max)
     app.state.waiting = upstream.waiting if upstream else Waiting(store)
+    app.state.readiness = Readiness(store)
     app.state.messages = anyio.CapacityLimiter(settings.messages_max)
     routers = [part.router for part in _ROUTES]
     for router in routers:

@@ -155,6 +155,27 @@ def test_postgresql_restarts_under_load(
         assert check_all(talk) >= {name for load in loads for name in load.published}
 
 
+def test_a_frozen_postgresql_is_told_and_thaws(own_postgresql: PostgresqlServer, tmp_path: Path) -> None:
+    """Its connections stay, and nothing answers: all threads of a store wait for that."""
+    server = own_postgresql
+    with (
+        server.database() as url,
+        StoreProcess(tmp_path / "store", {"INDUCTORY_STORE_DATABASE_URL": url}) as store,
+        httpx.Client(base_url=store.url, timeout=60, limits=httpx.Limits(max_connections=80)) as http,
+        ThreadPoolExecutor(64) as pool,
+    ):
+        assert http.get("/readyz").status_code == 200
+        with server.frozen():
+            waiting = [pool.submit(http.get, "/v1/builds") for _ in range(64)]
+            unready = http.get("/readyz")
+            assert unready.status_code == 503
+            checks = wire.decode(unready.content, wire.Status).checks
+            assert checks == {"database": "it hasn't answered for 3 s", "blobs": "ok"}
+            assert http.get("/healthz").status_code == 200
+        assert {each.result().status_code for each in waiting} <= {200, 503}
+        store.wait_until(lambda: http.get("/readyz").status_code == 200)
+
+
 def test_replicas_that_publish_the_same_keys_agree_on_one_artifact_each(
     tmp_path: Path, shared: Database
 ) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 from inductory_client.contract.wire import Status
 
-from inductory_store.operations.check_health import check_health
+from inductory_store.readiness import Readiness
 
-from .answers import answer, store_of
+from .answers import answer
 from .documented import gives
 
 router = APIRouter(tags=["health"], default_response_class=Response)
@@ -20,7 +20,9 @@ async def healthz() -> Response:
 
 
 @router.get("/readyz", responses=gives(Status, 200, 503))
-def readyz(request: Request) -> Response:
+async def readyz(request: Request) -> Response:
     """Say whether the database and the place for blobs work."""
-    status = check_health(store_of(request))
+    readiness = request.app.state.readiness
+    assert isinstance(readiness, Readiness)
+    status = await readiness.status()
     return answer(status, 200 if status.status == "ok" else 503)
