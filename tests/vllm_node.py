@@ -8,7 +8,6 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -68,16 +67,22 @@ class Node:
 
     def start(self, **environ: str) -> Started:
         """Run the model to its end."""
-        with self.started(**environ) as process:
+        (started,) = self.start_ranks(1, **environ)
+        return started
+
+    def start_ranks(self, ranks: int, **environ: str) -> list[Started]:
+        """Run the model on several ranks to their end."""
+        with self.started(ranks, **environ) as process:
             out, log = process.communicate(timeout=300)
         assert process.returncode == 0, log
-        found: dict[str, Any] = json.loads(out.rpartition("RESULT ")[2])
-        return Started(**found, log=log)
+        told = [line.removeprefix("RESULT ") for line in out.splitlines() if line.startswith("RESULT ")]
+        assert len(told) == ranks, out
+        return [Started(**json.loads(each), log=log) for each in told]
 
-    def started(self, **environ: str) -> subprocess.Popen[str]:
+    def started(self, ranks: int = 1, **environ: str) -> subprocess.Popen[str]:
         """Start it."""
         return subprocess.Popen(
-            [*self.wrapper, PYTHON, HERE / "tiny_vllm.py"],
+            [*self.wrapper, PYTHON, HERE / "tiny_vllm.py", f"--ranks={ranks}"],
             env=self._environ() | environ,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -124,6 +124,20 @@ class Leases:
         finally:
             self._keep_alive()
 
+    def share(self, name: str) -> None:
+        """Be one of this machine's processes of that name: each is given what another one has, and what one
+        gives up is given up for all.
+        """
+        with self._lock:
+            self._holder = f"{_host()}:{name}"
+
+    def leave(self, keys: Iterable[str]) -> None:
+        """Leave leases to others of the same name; where there are none, they run out."""
+        with self._lock:
+            for key in keys:
+                self._tokens.pop(key, None)
+                self._forget((key,))
+
     @property
     def any(self) -> bool:
         """Whether this process has any lease, or may have one."""
@@ -293,8 +307,7 @@ class Leases:
     def _wanted(self, keys: tuple[str, ...]) -> LeasesWanted:
         with self._lock:
             if not self._holder:
-                host = "".join(c if c.isascii() and c.isalnum() else "-" for c in socket.gethostname()[:60])
-                self._holder = f"{host or 'node'}:{os.getpid()}:{secrets.token_hex(8)}"
+                self._holder = f"{_host()}:{os.getpid()}:{secrets.token_hex(8)}"
             return LeasesWanted(holder=self._holder, keys=keys, seconds=self._seconds)
 
     def _keep_alive(self) -> None:
@@ -340,3 +353,7 @@ class Leases:
         for start in range(0, len(leases), LEASES_MAX):
             batch = tuple(leases[start : start + LEASES_MAX])
             self._store.renew_leases(Heartbeat(leases=batch, seconds=self._seconds), Deadline(CALL_S))
+
+
+def _host() -> str:
+    return "".join(c if c.isascii() and c.isalnum() else "-" for c in socket.gethostname()[:60]) or "node"

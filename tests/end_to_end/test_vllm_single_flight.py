@@ -62,7 +62,11 @@ def test_one_compiles_and_the_other_waits_and_loads(fleet: list[Started]) -> Non
 def test_who_has_waited_long_enough_compiles_and_leaves_the_key_to_its_holder(
     fleet: list[Started], key: str, environ: dict[str, str], store_url: str, tmp_path: Path
 ) -> None:
-    apart = environ | {"INDUCTORY_NAMESPACE": "vllm-impatient", "INDUCTORY_WAIT_DEADLINE_S": "0.5"}
+    apart = environ | {
+        "INDUCTORY_NAMESPACE": "vllm-impatient",
+        "INDUCTORY_WAIT_DEADLINE_S": "0.5",
+        "INDUCTORY_LEASE_S": "5",  # at its end it sees whether the holder lives
+    }
     with client(tmp_path / "holder", url=store_url, namespace="vllm-impatient") as holder:
         holder.leases.take([key])
         started = Node(tmp_path / "node", apart).start()
@@ -90,3 +94,17 @@ def test_a_holder_that_died_is_not_waited_for_longer_than_its_lease(
     assert "for another process that compiled it" in out
     assert store.get_artifact(key).key == key, "it had the turn next, and published"
     store.close()
+
+
+def test_of_engines_with_two_ranks_one_compiles_both(
+    environ: dict[str, str], fleet: list[Started], tmp_path: Path
+) -> None:
+    apart = environ | {"INDUCTORY_NAMESPACE": "vllm-ranks"}
+    nodes = [Node(tmp_path / name, apart) for name in ("one", "two")]
+    with ThreadPoolExecutor(len(nodes)) as pool:
+        engines = list(pool.map(lambda node: node.start_ranks(2), nodes))
+    compiled, waited = sorted(engines, key=lambda ranks: -ranks[0].compiled)
+    assert [(rank.compiled, rank.offered) for rank in compiled] == [(1, {"model": 1})] * 2
+    assert [(rank.compiled, rank.loaded, rank.served) for rank in waited] == [(0, 1, {"model": 1})] * 2
+    assert all("for another process that compiled it" in rank.line for rank in waited)
+    assert {tuple(rank.sums) for rank in (*compiled, *waited)} == {tuple(2 * each for each in fleet[0].sums)}

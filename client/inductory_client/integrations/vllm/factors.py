@@ -50,6 +50,14 @@ def key_of(vllm_config: Any, path: Path) -> str:
     return f"{digest}/{rank}"
 
 
+def keys_of_others(vllm_config: Any, key: str) -> tuple[str, ...]:
+    """Return what `key_of` returns in the processes of the engine's other ranks."""
+    digest, _, place = key.rpartition("/rank_")
+    _, _, data_rank = place.partition("_")
+    ranks = range(vllm_config.parallel_config.world_size)
+    return tuple(each for rank in ranks if (each := f"{digest}/rank_{rank}_{data_rank}") != key)
+
+
 def modelinfo_target() -> Target:
     """Return the target of what vLLM knows of model classes: no code, and the same on every machine."""
     return Target({"vllm.version": version(), "torch.version": str(torch.__version__)})

@@ -35,10 +35,10 @@ from inductory_client.integrations.vllm_folder.writer import FolderWriter
 from inductory_client.misses import KeyParts, key_differences
 
 from .counts import Counts
-from .factors import gpu_of, key_of, kin_of, label_of, options_of, target_of
+from .factors import gpu_of, key_of, keys_of_others, kin_of, label_of, options_of, target_of
 from .model_start import ModelStart
 from .segments import cut, joined, named
-from .turn import ModelTurns, takes_turns
+from .turn import ModelTurns, engine_of, takes_turns
 
 SCHEME = "vllm"
 BACKEND = "vllm_aot"
@@ -243,8 +243,13 @@ class ModelLevel:
             return False
         with self._counts.ours("turn", "whoever compiles this model isn't waited for", free=True):
             if takes_turns(model.vllm_config):
-                key = start.cache.artifact_key(start.key)
-                return self.turns.take(key, lambda: self._restore(start, path))
+                keyed = start.cache.artifact_key
+                return self.turns.take(
+                    keyed(start.key),
+                    lambda: self._restore(start, path),
+                    others=[keyed(each) for each in keys_of_others(model.vllm_config, start.key)],
+                    engine=engine_of(model.vllm_config),
+                )
         return False
 
     def _reason(self, fetched: Fetched, key: str, parts: KeyParts, start: ModelStart) -> str:

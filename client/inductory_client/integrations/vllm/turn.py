@@ -3,29 +3,51 @@
     missed --lease taken--------> compiled here, published, and the lease ends
            --somebody else's----> waited for (`on_miss` is `wait`), then fetched; or compiled here, too
 
-A model that runs on several GPUs takes no turns: its ranks run their first steps together, and of two nodes
-that each had the turn of some ranks, each would wait for the other.
+Ranks of one engine run their first steps together. Of two engines that each had the turn of some ranks, each
+would wait for the other: so an engine has the turn of all its ranks or of none (see `_AllRanks`).
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import time
 from collections.abc import Callable, Collection
 from typing import Any
 
 from inductory_client.client import Client
+from inductory_client.contract.digest import digest_of
 from inductory_client.contract.wire import Event
 from inductory_client.deadline import WAIT_S_MIN, Deadline
 from inductory_client.graph.turns import Turns
+from inductory_client.leasing import Leases, Turn
 
 from .counts import Counts
 from .places import ready_s
 
+LOOK_AGAIN_S = 5.0
+"""How often a rank that waits asks whether its own engine has the turn by now: another may have asked."""
+
 
 def takes_turns(vllm_config: Any) -> bool:
-    """Whether this model is on one GPU alone."""
+    """Whether all that runs in step with this process is known, and on this machine."""
     parallel = vllm_config.parallel_config
-    return bool(parallel.world_size == 1 and parallel.data_parallel_size == 1)
+    if parallel.data_parallel_size > 1:
+        return False
+    return bool(parallel.world_size == 1 or engine_of(vllm_config))
+
+
+def engine_of(vllm_config: Any) -> str:
+    """Return the name that the processes of this engine share on this machine; none where they are on
+    several, or weren't started by one process.
+    """
+    parallel, parent = vllm_config.parallel_config, multiprocessing.parent_process()
+    here = parallel.distributed_executor_backend == "mp" and getattr(parallel, "nnodes", 1) == 1
+    if not here or parent is None:
+        return ""
+    # Process numbers come again, on this machine and in its containers; multiprocessing's key, which children
+    # inherit, doesn't. (vLLM's `instance_id` differs by rank where ranks derive their configurations.)
+    inherited = bytes(multiprocessing.current_process().authkey)
+    return digest_of(b"%d %b" % (parent.pid or 0, inherited))[:16]
 
 
 class ModelTurns:
@@ -41,11 +63,13 @@ class ModelTurns:
         """Keys that are compiled here, and not published yet."""
         self._ended = False
 
-    def take(self, key: str, bring: Callable[[], bool]) -> bool:
+    def take(
+        self, key: str, bring: Callable[[], bool], *, others: Collection[str] = (), engine: str = ""
+    ) -> bool:
         """Return whether somebody else's model came, by `bring`. Else it is to be compiled here: with the
         lease of `key`, or without where somebody else has it and takes longer than there is patience.
 
-        Raises Unsupported.
+        `others` are the keys of the other ranks of `engine`. Raises Unsupported.
         """
         if self._ended:
             return False
@@ -59,8 +83,12 @@ class ModelTurns:
             came = bring()
             return keys if came else ()
 
+        leases: Leases | _AllRanks = client.leases
+        if others:
+            client.leases.share(engine)
+            leases = _AllRanks(client.leases, key, others, self._soon)
         turns = Turns(
-            client.leases,
+            leases,
             compile_here=lambda keys, others: None,  # the engine does, afterwards
             bring=brought,
             what="model",
@@ -92,7 +120,50 @@ class ModelTurns:
         if not self._taken:
             return
         with self._counts.ours("turn", "the turn to compile a model isn't given up"):
-            # The start waits for this. Where the store can't be told in time, the lease runs out by itself.
-            deadline = Deadline(max(WAIT_S_MIN, self._client.budget.remaining()))
-            self._client.leases.end(self._taken, deadline=deadline)
+            self._client.leases.end(self._taken, deadline=self._soon())
             self._taken.clear()
+
+    def _soon(self) -> Deadline:
+        """Return until when a start waits to give leases back: else they run out by themselves."""
+        return Deadline(max(WAIT_S_MIN, self._client.budget.remaining()))
+
+
+class _AllRanks:
+    """The lease of one rank's key, which a process has only if its engine has those of all its ranks.
+
+    All ranks ask for all keys under the engine's name, and so are told the same. What an engine was given of
+    them without the rest it gives back before it waits: nobody has what others wait for while waiting.
+    """
+
+    def __init__(
+        self, leases: Leases, key: str, others: Collection[str], soon: Callable[[], Deadline]
+    ) -> None:
+        self._leases = leases
+        self._key = key
+        self._others = frozenset(others)
+        self._soon = soon
+        self._awaited: Collection[str] = (key,)
+
+    def take(self, keys: Collection[str]) -> Turn:
+        if not keys:
+            return Turn()
+        turn = self._leases.take({self._key, *self._others})
+        if self._key in turn.published:
+            self._leases.leave(self._others)
+            return Turn(published=frozenset({self._key}))
+        if turn.held or turn.failed:
+            self._leases.end(turn.mine, deadline=self._soon())
+            if turn.failed:  # what one rank can't compile, the engine can't
+                return Turn(failed=turn.failed)
+            self._awaited = turn.held
+            return Turn(held=frozenset({self._key}))
+        self._leases.leave(self._others)  # each of them renews its own
+        return Turn(mine=frozenset({self._key}))
+
+    def end(self, keys: Collection[str], failure: str | None = None) -> None:
+        self._leases.end(keys, failure)
+
+    def wait(self, keys: Collection[str], until: float) -> object:
+        again = min(until, time.monotonic() + LOOK_AGAIN_S)
+        found = self._leases.wait(self._awaited, again)
+        return found if found is not None or time.monotonic() < again else self._awaited
