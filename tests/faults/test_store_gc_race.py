@@ -31,6 +31,7 @@ from store_messages import artifact, descriptor
 from store_process import Database
 
 ROUNDS = int(os.environ.get("RACE_ROUNDS", "25"))
+ROUNDS_MAX = 40 * ROUNDS
 PASS_S = 0.3 * DAY
 """How far the clock moves: whatever is under way sees at most three such, less than a grace."""
 PUBLISHERS, READERS, COLLECTORS, NAMES = 2, 2, 2, 6
@@ -134,7 +135,9 @@ class Race:
                     store.answers.forget()
 
     def collect(self, at: int) -> None:
-        for _ in range(ROUNDS):
+        for turn in range(ROUNDS_MAX):
+            if turn >= ROUNDS and self.done["dropped"] and self.done["deleted"]:
+                break  # a busy machine's publishers and readers may leave less time for collectors
             with self.days.busy():
                 found = gc(self.store(at), self.days.now)
             self.done["dropped"] += sum(len(each.drop) for each in found.names)

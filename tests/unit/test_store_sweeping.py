@@ -35,8 +35,7 @@ def test_none_comes_after_the_end() -> None:
     swept = threading.Event()
 
     def sweep(_: float) -> int:
-        (thread,) = (each for each in threading.enumerate() if each.name == "inductory-sweep")
-        threads.append(thread)
+        threads.append(threading.current_thread())
         swept.set()
         return 0
 
