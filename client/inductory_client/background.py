@@ -57,11 +57,6 @@ class Background(Generic[T]):
         self.dropped = 0
         self._reset()
 
-    @property
-    def queued(self) -> int:
-        """Items that wait, besides the batch that is at work."""
-        return len(self._queue)
-
     def add(self, item: T, weight: int = 0) -> bool:
         """Queue an item; False where it is dropped."""
         self._begin_again_after_fork()

@@ -104,8 +104,13 @@ class Leases:
         """Whether the thread has something to do before it would renew."""
         self._thread: threading.Thread | None = None
 
-    def take(self, keys: Collection[str]) -> Turn:
-        """Take the leases of `keys`, as far as they are free. Never raises; without a store all is ours."""
+    def take(self, keys: Collection[str], *, others: Collection[str] = ()) -> Turn:
+        """Take the leases of `keys`, as far as they are free. Never raises; without a store all is ours.
+
+        `others` are what processes of the same name take: with these, all that isn't published is given
+        together or not at all, and this process keeps the leases of `keys`. Then `held` and `failed` tell of
+        the others, too.
+        """
         if self._store is None or not keys:
             return Turn(mine=frozenset(keys))
         if self._publishes:
@@ -116,7 +121,7 @@ class Leases:
                     self._given_up.pop(key, None)
         try:
             with self._budget.waiting() as deadline:
-                return self._take(self._store, sorted(keys), deadline)
+                return self._take(self._store, sorted(keys), sorted(others), deadline)
         except InductoryError as error:
             # Asking for artifacts has told of a store in trouble; an older one knows no leases.
             log.info("who compiles what isn't known, and all is compiled here: %s", error)
@@ -125,18 +130,9 @@ class Leases:
             self._keep_alive()
 
     def share(self, name: str) -> None:
-        """Be one of this machine's processes of that name: each is given what another one has, and what one
-        gives up is given up for all.
-        """
+        """Be one of this machine's processes of that name, each of which is given what another one has."""
         with self._lock:
             self._holder = f"{_host()}:{name}"
-
-    def leave(self, keys: Iterable[str]) -> None:
-        """Leave leases to others of the same name; where there are none, they run out."""
-        with self._lock:
-            for key in keys:
-                self._tokens.pop(key, None)
-                self._forget((key,))
 
     @property
     def any(self) -> bool:
@@ -167,10 +163,6 @@ class Leases:
         if self._given_up:
             self._keep_alive()
             self._due.set()
-
-    def lapse(self) -> float:
-        """Return when, by this process's clock, leases have run out that others hold now and don't renew."""
-        return self._clock() + self._seconds + _PAUSE_S
 
     def wait(self, keys: Collection[str], until: float) -> Standing | None:
         """Wait until one of `keys` isn't held by others any more, or of the first LEASES_MAX; None past
@@ -209,14 +201,14 @@ class Leases:
         with self._lock:
             self._given_up.clear()
 
-    def _take(self, store: HttpStore, keys: list[str], deadline: Deadline) -> Turn:
+    def _take(self, store: HttpStore, keys: list[str], others: list[str], deadline: Deadline) -> Turn:
         held: set[str] = set()
         published: set[str] = set()
         failed: list[FailedKey] = []
         for start in range(0, len(keys), LEASES_MAX):
-            batch = tuple(keys[start : start + LEASES_MAX])
+            batch = (*keys[start : start + LEASES_MAX], *others)
             if self._publishes:
-                leased = self._ask(store, batch, deadline)
+                leased = self._ask(store, batch, deadline, together=bool(others))
                 published |= set(leased.published)
                 held |= {each.key for each in leased.held}
                 failed += leased.failed
@@ -226,19 +218,23 @@ class Leases:
                 held |= {each.key for each in found.held}
                 failed += found.failed
         mine = set(keys) - held - published - {each.key for each in failed}
+        if others and (held or failed):
+            mine = set()
         return Turn(
             mine=frozenset(mine),
-            held=frozenset(held & set(keys)),
+            held=frozenset(held),
             published=frozenset(published & set(keys)),
             failed=tuple(failed),
         )
 
-    def _ask(self, store: HttpStore, keys: tuple[str, ...], deadline: Deadline) -> Leased:
+    def _ask(
+        self, store: HttpStore, keys: tuple[str, ...], deadline: Deadline, *, together: bool = False
+    ) -> Leased:
         """Ask for leases and keep those that are still wanted. Raises what the store raises; where asking
         again may help, the keys stay noted.
         """
         try:
-            leased = store.take_leases(self._wanted(keys), deadline)
+            leased = store.take_leases(self._wanted(keys, together=together), deadline)
         except InductoryError as error:
             if not error.retryable:
                 with self._lock:
@@ -304,11 +300,11 @@ class Leases:
             self._unanswered.discard(key)
             self._given_up.pop(key, None)
 
-    def _wanted(self, keys: tuple[str, ...]) -> LeasesWanted:
+    def _wanted(self, keys: tuple[str, ...], *, together: bool) -> LeasesWanted:
         with self._lock:
             if not self._holder:
                 self._holder = f"{_host()}:{os.getpid()}:{secrets.token_hex(8)}"
-            return LeasesWanted(holder=self._holder, keys=keys, seconds=self._seconds)
+            return LeasesWanted(holder=self._holder, keys=keys, seconds=self._seconds, together=together)
 
     def _keep_alive(self) -> None:
         """Have a thread renew what is held and ask again for what isn't known, until there is neither."""

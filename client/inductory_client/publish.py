@@ -17,6 +17,7 @@ from .contract.errors import ArtifactMissing, BlobMissing, InductoryError, Lease
 from .contract.wire import Artifact, decode, encode
 from .deadline import Deadline
 from .fork import IMPORTED_BY_THREADS, begin_anew_in_children, import_in_thread
+from .held import HeldPublications
 from .leasing import Leases
 from .publication import Draft, DraftBlob, Publication
 from .transport import HttpStore
@@ -68,20 +69,11 @@ def kept_of_another(signer: str) -> str:
     )
 
 
-class _Held(Struct, frozen=True):
-    """A publication of which something wasn't kept, as others have the leases."""
-
-    publication: Publication
-    report: PublicationReport
-    until: float
-    """By this process's clock: from then on whoever had the leases has either published or renewed them."""
-
-
 class Publisher:
     """Publishes in the background (`submit`) or at once (`publish_now`). Cheap to make.
 
-    What the store refuses in the background because another process has the lease is published once that
-    process is known to have died; where it lives, it publishes.
+    What the store refuses in the background because another process has the lease is tried again once that
+    one has published, died or given up, if this process lives then (`held.py`).
     """
 
     def __init__(
@@ -104,6 +96,7 @@ class Publisher:
         self._signing_key: SigningKey | None = None
         self._done = done
         self._leases = leases
+        self._held = HeldPublications(leases, self._submit_again)
         self.after_fork()
         begin_anew_in_children(self)
         self._background: Background[Made] = Background(
@@ -116,7 +109,6 @@ class Publisher:
 
     def after_fork(self) -> None:
         self._given_up = threading.Event()
-        self._held: list[_Held] = []
 
     @property
     def dropped(self) -> int:
@@ -155,6 +147,7 @@ class Publisher:
         return self._background.drain(seconds)
 
     def close(self, seconds: float) -> bool:
+        self._held.close()
         done = self._background.close(seconds)
         self._given_up.set()
         return done
@@ -221,25 +214,13 @@ class Publisher:
                 report = self._publish_patiently(publication)
             finally:
                 self._end_leases(publication)
-            if report is not None and report.left:
-                self._held.append(_Held(publication, report, self._leases.lapse()))
-            elif report is not None:
+            if report is not None:
                 self._done(report)
-        # Nobody's turn waits for a publication that waits for others.
-        if not self._background.queued:
-            held, self._held = self._held, []
-            for each in held:
-                self._publish_held(each)
+                if report.left:
+                    self._held.add(publication, report.left)
 
-    def _publish_held(self, held: _Held) -> None:
-        """Publish what others had the leases of, should one that they had run out."""
-        report: PublicationReport | None = held.report
-        for _ in range(TRIES_MAX):
-            if not report or not report.left or not self._leases.wait(report.left, held.until):
-                break
-            report = self._publish_patiently(held.publication)
-        if report is not None:
-            self._done(report)
+    def _submit_again(self, publication: Publication) -> None:
+        self._background.add(lambda: publication, publication.bytes_held)
 
     def _end_leases(self, publication: Publication) -> None:
         if self._leases.any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from functools import partial
 
@@ -13,6 +14,8 @@ from inductory_client.contract.wire import Status
 from .catalog.migrate import is_current
 from .store import Store
 from .version import __version__
+
+_log = logging.getLogger(__name__)
 
 ANSWER_S = 3.0
 """Longest wait for a check: whoever asks `/readyz` gives up after five (`deploy/store.yaml`)."""
@@ -67,4 +70,7 @@ def _checked(check: Callable[[], None]) -> str:
         check()
     except InductoryError as error:
         return error.message
+    except Exception:
+        _log.exception("a check failed")
+        return "the check failed; the store's log has more"
     return "ok"

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
 from client_samples import client, draft, publication
 from inductory_client.client import Client
 from inductory_client.contract.digest import digest_of
-from inductory_client.contract.errors import NotFound
-from inductory_client.contract.lease import LeasesWanted
+from inductory_client.contract.lease import Heartbeat, LeasesWanted
 from inductory_client.publication import Publication
 from inductory_client.publish import PublicationReport
 from store_process import StoreProcess
-
-LEASE_S = 2.0
 
 
 @pytest.fixture(scope="module")
@@ -29,101 +26,104 @@ def store_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def node(store_url: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Client]:
     namespace = "client-held-" + digest_of(request.node.name.encode())[:12]
-    with client(tmp_path / "node", url=store_url, namespace=namespace, lease_s=LEASE_S) as node:
+    with client(tmp_path / "node", url=store_url, namespace=namespace) as node:
         yield node
 
 
-@pytest.fixture
-def reports(node: Client, monkeypatch: pytest.MonkeyPatch) -> list[PublicationReport]:
+class Reports(SimpleQueue[PublicationReport]):
     """What became of what the node published in the background."""
-    told: list[PublicationReport] = []
-    monkeypatch.setattr(node.publisher, "_done", told.append)
+
+    def next(self) -> PublicationReport:
+        return self.get(timeout=60)
+
+
+@pytest.fixture
+def reports(node: Client, monkeypatch: pytest.MonkeyPatch) -> Reports:
+    told = Reports()
+    monkeypatch.setattr(node.publisher, "_done", told.put)
     return told
 
 
-def hold(node: Client, *keys: str, seconds: float = LEASE_S) -> None:
+def hold(node: Client, *keys: str, seconds: float) -> None:
     """Take leases that nobody renews, as a process does that is killed right after."""
     leased = node.reach_store().take_leases(LeasesWanted(holder="killed", keys=keys, seconds=seconds))
     assert len(leased.granted) == len(keys)
 
 
-def test_what_a_dead_process_held_is_published_once_its_lease_is_over(
-    node: Client, reports: list[PublicationReport]
-) -> None:
+def test_what_a_dead_process_held_is_published_once_its_lease_is_over(node: Client, reports: Reports) -> None:
     both = publication("a", "b", namespace=node.settings.namespace)
     keys = [each.subject.key for each in both.artifacts]
-    hold(node, keys[0])
+    hold(node, keys[0], seconds=3.0)
     node.leases.take(keys)
     assert node.publisher.submit(both)
-    assert node.publisher.drain(60)
-    (report,) = reports
-    assert (report.created, report.reproduced, report.left) == (1, 1, ())
+    report = reports.next()
+    assert (report.created, report.left, report.build) == (1, (keys[0],), None)
+    assert node.leases.token_of(keys[1]) is None, "its own lease isn't held for that"
+    report = reports.next()
+    assert (report.created, report.reproduced, report.left) == (1, 0, ())
     assert both.build is not None
     assert node.reach_store().get_build(both.build.key) == both.build
 
 
-def test_what_a_living_process_holds_is_left_to_it(
-    node: Client, reports: list[PublicationReport], tmp_path: Path
-) -> None:
-    one = draft("a")
-    options: dict[str, Any] = {"url": node.settings.url, "namespace": node.settings.namespace}
-    with client(tmp_path / "other", lease_s=LEASE_S, **options) as other:
-        other.leases.take([one.subject.key])
-        assert node.publisher.submit(Publication(artifacts=(one,)))
-        assert node.publisher.drain(60)
-        assert [report.left for report in reports] == [(one.subject.key,)]
-        assert other.publisher.publish_now(Publication(artifacts=(one,))).created == 1
+def test_a_holder_that_goes_on_for_long_and_then_dies(node: Client, reports: Reports) -> None:
+    one, store = draft("a"), node.reach_store()
+    wanted = LeasesWanted(holder="killed", keys=(one.subject.key,), seconds=60.0)
+    (lease,) = store.take_leases(wanted).granted
+    assert node.publisher.submit(Publication(artifacts=(one,)))
+    assert reports.next().left == (one.subject.key,)
+    for seconds in (60.0, 60.0, 1.0):
+        assert store.renew_leases(Heartbeat(leases=(lease,), seconds=seconds)).keys == (lease.key,)
+    assert reports.next().created == 1
 
 
-def test_who_publishes_meanwhile_was_first(
-    node: Client, reports: list[PublicationReport], tmp_path: Path
-) -> None:
-    one = draft("a")
+def test_who_publishes_meanwhile_was_first(node: Client, reports: Reports, tmp_path: Path) -> None:
+    both = publication("a", "b", namespace=node.settings.namespace)
+    one = both.artifacts[0]
     options: dict[str, Any] = {"url": node.settings.url, "namespace": node.settings.namespace}
     with client(tmp_path / "other", lease_s=600.0, **options) as other:
         other.leases.take([one.subject.key])
-        assert node.publisher.submit(Publication(artifacts=(one,)))
+        assert node.publisher.submit(both)
+        assert reports.next().left == (one.subject.key,)
         assert other.publisher.publish_now(Publication(artifacts=(one,))).created == 1
-        assert node.publisher.drain(60)
-    (report,) = reports
-    assert (report.created, report.reproduced, report.left) == (0, 1, ())
+    # What is left of it are the names, which the other one doesn't know.
+    report = reports.next()
+    assert (report.created, report.reproduced, report.left) == (0, 0, ())
+    assert both.build is not None
+    assert report.build == both.build.key
 
 
-def test_it_is_in_nobodys_way(node: Client, reports: list[PublicationReport]) -> None:
-    """What was queued behind it is published first, and its leases don't wait."""
-    held, gate = draft("a"), threading.Event()
-    hold(node, held.subject.key, seconds=600.0)
-
-    def make() -> Publication:
-        gate.wait()
-        return Publication(artifacts=(held,))
-
-    assert node.publisher.submit_later(make, 0)
-    for name in "bc":
-        node.leases.take([draft(name).subject.key])
-        assert node.publisher.submit(Publication(artifacts=(draft(name),)))
-    gate.set()
+def test_it_is_in_nobodys_way(node: Client, reports: Reports) -> None:
+    held = [draft("a"), draft("b")]
+    hold(node, *(each.subject.key for each in held), seconds=600.0)
+    for each in held:
+        assert node.publisher.submit(Publication(artifacts=(each,)))
+    node.leases.take([draft("c").subject.key])
+    assert node.publisher.submit(Publication(artifacts=(draft("c"),)))
     assert node.publisher.drain(60)
-    assert [report.created for report in reports] == [1, 1, 0]
+    assert [reports.next().created for _ in range(3)] == [0, 0, 1]
     assert not node.leases.any
+    assert node.publisher.close(0.0), "nor in the way of the end"
 
 
-def test_the_end_of_the_process_isnt_put_off(node: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    one, waits = draft("a"), threading.Event()
-    hold(node, one.subject.key, seconds=600.0)
-    wait = node.leases.wait
+def test_what_waits_is_bounded(
+    node: Client, reports: Reports, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("inductory_client.held.BYTES_MAX", 0)
+    hold(node, draft("a").subject.key, seconds=600.0)
+    with caplog.at_level("INFO", "inductory"):
+        assert node.publisher.submit(Publication(artifacts=(draft("a"),)))
+        assert node.publisher.drain(60)
+    assert "something is left to them" in caplog.text
+    assert node.publisher._held._thread is None
 
-    def told(keys: Collection[str], until: float) -> object:
-        waits.set()
-        return wait(keys, until)
 
-    monkeypatch.setattr(node.leases, "wait", told)
-    assert node.publisher.submit(Publication(artifacts=(one,)))
-    assert waits.wait(60)
-    thread = node.publisher._background._thread
-    node.publisher.close(0.0)
-    node.leases.close()
+def test_its_thread_ends_with_the_client(node: Client, reports: Reports) -> None:
+    hold(node, draft("a").subject.key, seconds=600.0)
+    assert node.publisher.submit(Publication(artifacts=(draft("a"),)))
+    reports.next()
+    assert node.publisher.drain(60)
+    thread = node.publisher._held._thread
     assert thread is not None
-    thread.join()
-    with pytest.raises(NotFound):
-        node.reach_store().get_artifact(one.subject.key)
+    node.close()
+    thread.join(60)
+    assert not thread.is_alive()

@@ -52,8 +52,10 @@ def value(graph: str = "graph") -> Artifact:
     return artifact([descriptor(DATA)], graph)
 
 
-def lease_as(talk: Talk, holder: str, *keys: str, seconds: float = 60) -> lease.Leased:
-    asked = lease.LeasesWanted(holder=holder, keys=keys, seconds=seconds)
+def lease_as(
+    talk: Talk, holder: str, *keys: str, seconds: float = 60, together: bool = False
+) -> lease.Leased:
+    asked = lease.LeasesWanted(holder=holder, keys=keys, seconds=seconds, together=together)
     answer = talk.http.post("/v1/leases", content=wire.encode(asked))
     assert answer.status_code == 200, answer.text
     return wire.decode(answer.content, lease.Leased)
@@ -265,6 +267,48 @@ def test_of_many_that_race_one_is_granted(talk: Talk) -> None:
         found = list(pool.map(lambda at: lease_as(talk, f"holder-{at}", *keys), range(8)))
     granted = [each.key for leased in found for each in leased.granted]
     assert sorted(granted) == sorted(keys)
+
+
+def test_what_is_wanted_together_is_granted_whole_or_not_at_all(talk: Talk, catalog: Catalog) -> None:
+    keys = sorted(value(name).key for name in "abc")
+    lease_as(talk, "other", keys[1])
+    old = token_of(lease_as(talk, "a", keys[2], seconds=5))
+    answer = lease_as(talk, "a", *keys, seconds=600, together=True)
+    assert (answer.granted, [each.key for each in answer.held]) == ((), keys[1:])
+    assert answer.held[1].expires_in_s <= 5, "what it had before stays as it was"
+    assert wait(talk, keys[0]).free == (keys[0],)
+    run_out(catalog, talk)
+    answer = lease_as(talk, "a", *keys, together=True)
+    assert [each.key for each in answer.granted] == keys
+    assert answer.granted[2].token == old
+    assert lease_as(talk, "a", *keys, together=True) == answer, "and so is another process of that name told"
+
+
+def test_with_a_failure_nothing_is_granted_together(talk: Talk) -> None:
+    keys = sorted(value(name).key for name in "ab")
+    release(talk, keys[0], token_of(lease_as(talk, "other", keys[0])), "no such instruction")
+    answer = lease_as(talk, "a", *keys, together=True)
+    assert (answer.granted, answer.held, [each.key for each in answer.failed]) == ((), (), keys[:1])
+    assert wait(talk, keys[1]).free == (keys[1],)
+
+
+def test_what_is_published_isnt_wanted_any_more(talk: Talk) -> None:
+    keys = sorted(value(name).key for name in "ab")
+    published = next(name for name in "ab" if value(name).key == keys[0])
+    assert talk.put_artifact(value(published)).is_success
+    answer = lease_as(talk, "a", *keys, together=True)
+    assert (answer.published, [each.key for each in answer.granted]) == ((keys[0],), keys[1:])
+
+
+def test_of_many_that_race_for_two_together_one_is_granted_both(talk: Talk) -> None:
+    keys = sorted(value(name).key for name in "ab")
+
+    def ask(number: int) -> int:
+        order = keys if number % 2 else keys[::-1]
+        return len(lease_as(talk, f"node-{number}", *order, together=True).granted)
+
+    with ThreadPoolExecutor(16) as pool:
+        assert sorted(pool.map(ask, range(16))) == [0] * 15 + [2]
 
 
 def test_namespaces_have_leases_of_their_own(talk: Talk) -> None:

@@ -18,7 +18,7 @@ from inductory_client.graph.unsupported import Unsupported
 from inductory_client.integrations.vllm import turn
 from inductory_client.integrations.vllm.counts import Counts
 from inductory_client.integrations.vllm.factors import keys_of_others
-from inductory_client.integrations.vllm.turn import ModelTurns, engine_of, takes_turns
+from inductory_client.integrations.vllm.turn import ModelTurns, engine_of, ranks_of, takes_turns
 from inductory_client.publication import Publication
 from inductory_client.transport import HttpStore
 from store_process import StoreProcess
@@ -48,6 +48,10 @@ def store(store_url: str, namespace: str) -> Iterator[HttpStore]:
     store.close()
 
 
+def others_of(rank: int) -> list[str]:
+    return [key for key in KEYS if key != KEYS[rank]]
+
+
 class Engine:
     """Ranks that go on together from their first step, once each has compiled or loaded its model.
 
@@ -70,13 +74,12 @@ class Engine:
     def _run(self, rank: int) -> None:
         here, piece = self.ranks[rank], PIECES[rank]
         counts = Counts(here)
-        others = [key for key in KEYS if key != KEYS[rank]]
 
         def bring() -> bool:
             return KEYS[rank] in here.fetch(wanted(piece), TARGET).pieces
 
         came = bring() or ModelTurns(here, counts, self.patience_s).take(
-            KEYS[rank], bring, others=others, engine=self.name
+            KEYS[rank], bring, others=others_of(rank), engine=self.name
         )
         self.first_step.wait(60)
         if not came:
@@ -100,7 +103,7 @@ def engines(
                 url=store_url,
                 namespace=namespace,
                 config_dir=tmp_path / "config",
-                lease_s=3.0,
+                lease_s=60.0,
                 store_deadline_s=60.0,
             )
             here.signing_key()
@@ -131,7 +134,10 @@ def test_of_engines_that_start_together_one_compiles_all_ranks(engines: list[Eng
 
 
 def test_an_engine_that_died_is_replaced_by_one(engines: list[Engine], store: HttpStore) -> None:
-    assert len(store.take_leases(LeasesWanted(holder="dies", keys=tuple(KEYS), seconds=2.0)).granted) == RANKS
+    """Its ranks' leases run out one after the other."""
+    for rank, key in enumerate(KEYS):
+        dying = LeasesWanted(holder="dies", keys=(key,), seconds=1.0 + 0.3 * rank)
+        assert len(store.take_leases(dying).granted) == 1
     assert sorted(run(*engines)) == [[], [], [], list(range(RANKS))]
 
 
@@ -146,16 +152,30 @@ def test_ranks_that_are_published_are_loaded_and_the_rest_is_one_engines(
 
 def test_an_engine_holds_nothing_while_it_waits(engines: list[Engine], store: HttpStore) -> None:
     (lease,) = store.take_leases(LeasesWanted(holder="other", keys=(KEYS[1],), seconds=LEASE_S_MAX)).granted
+    leases = [rank.leases for rank in engines[0].ranks]
+    for number, each in enumerate(leases):
+        each.share(engines[0].name)
+        turn = each.take(KEYS[number : number + 1], others=others_of(number))
+        assert (turn.mine, turn.held) == (frozenset(), {KEYS[1]})
+        assert not each.any
+        assert free(store) == {KEYS[0], KEYS[2]}
     with ThreadPoolExecutor(RANKS) as pool:
         end = engines[0].start(pool)
-        waiting = [rank.leases for rank in engines[0].ranks]
-        while not all(each._holder for each in waiting):
-            store.await_keys(KeysAwaited(keys=(KEYS[1],), wait_s=0.1))
-        while free(store) != {KEYS[0], KEYS[2]}:
-            pass
         store.release_leases(LeasesEnded(leases=(LeaseEnd(key=lease.key, token=lease.token),)))
         end()
     assert sorted(engines[0].compiled) == list(range(RANKS))
+
+
+def test_what_one_rank_was_given_the_others_are_given(engines: list[Engine], store: HttpStore) -> None:
+    first, second, _ = (rank.leases for rank in engines[0].ranks)
+    for each in (first, second):
+        each.share(engines[0].name)
+    assert first.take(KEYS[:1], others=others_of(0)).mine == {KEYS[0]}
+    assert second.take(KEYS[1:2], others=others_of(1)).mine == {KEYS[1]}
+    assert free(store) == set()
+    second.end(KEYS[1:2])
+    assert free(store) == {KEYS[1]}, "each gives back its own alone"
+    assert first.token_of(KEYS[0]) is not None
 
 
 def test_who_waits_in_vain_compiles_all_ranks(engines: list[Engine], store: HttpStore) -> None:
@@ -175,7 +195,13 @@ def test_what_failed_for_one_rank_is_tried_by_none(engines: list[Engine], store:
 
 
 def config(**parallel: object) -> SimpleNamespace:
-    usual = {"world_size": 1, "data_parallel_size": 1, "distributed_executor_backend": "mp", "nnodes": 1}
+    usual = {
+        "world_size": 1,
+        "data_parallel_size": 1,
+        "pipeline_parallel_size": 1,
+        "distributed_executor_backend": "mp",
+        "nnodes": 1,
+    }
     return SimpleNamespace(parallel_config=SimpleNamespace(**usual | parallel))
 
 
@@ -186,12 +212,25 @@ def test_which_models_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("multiprocessing.parent_process", lambda: SimpleNamespace(pid=7))
     assert takes_turns(config(world_size=2))
     assert not takes_turns(config(world_size=2, nnodes=2))
+    assert not takes_turns(config(world_size=2, pipeline_parallel_size=2))
     assert not takes_turns(config(world_size=2, distributed_executor_backend="ray"))
     name = engine_of(config(world_size=2))
     monkeypatch.setattr("multiprocessing.parent_process", lambda: SimpleNamespace(pid=8))
     assert engine_of(config(world_size=2)) != name
 
 
+def test_a_draft_model_takes_turns_as_its_target_does() -> None:
+    draft_of_two_nodes = config()
+    draft_of_two_nodes.speculative_config = SimpleNamespace(
+        target_parallel_config=config(world_size=16, nnodes=2).parallel_config
+    )
+    assert not takes_turns(draft_of_two_nodes)
+    assert ranks_of(draft_of_two_nodes) == range(16)
+    alone = config()
+    alone.speculative_config = SimpleNamespace(target_parallel_config=None)
+    assert takes_turns(alone)
+
+
 def test_the_keys_of_other_ranks() -> None:
-    assert keys_of_others(config(world_size=3), "abc/rank_1_0") == ("abc/rank_0_0", "abc/rank_2_0")
-    assert keys_of_others(config(), "abc/rank_0_0") == ()
+    assert keys_of_others("abc/rank_1_0", range(3)) == ("abc/rank_0_0", "abc/rank_2_0")
+    assert keys_of_others("abc/rank_0_0", range(1)) == ()

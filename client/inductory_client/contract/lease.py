@@ -27,14 +27,16 @@ Reason = Annotated[str, Meta(min_length=1, max_length=REASON_CHARS_MAX)]
 Keys = Annotated[tuple[Digest, ...], Meta(max_length=LEASES_MAX)]
 
 
-class LeasesWanted(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class LeasesWanted(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """Asks for the right to compile."""
 
     holder: Holder
-    """Who asks: one name a process, which no other has."""
+    """Who asks: a name that no other process has, except those which compile in step with it."""
     keys: Keys
     seconds: Annotated[float, Meta(ge=1, le=LEASE_S_MAX)]
     """How long the leases are to last from now on, unless they are renewed."""
+    together: bool = False
+    """Whether to grant all that isn't published, or nothing: who compiles in step mustn't have a part."""
 
 
 class Lease(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -61,7 +63,9 @@ class FailedKey(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Leased(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Who compiles what. Each key that was asked for is in one of these."""
+    """Who compiles what. Each key that was asked for is in one of these; where all were wanted together and
+    others are in the way, those that are free are in none.
+    """
 
     granted: tuple[Lease, ...] = ()
     held: tuple[HeldKey, ...] = ()

@@ -40,7 +40,8 @@ RETRY_S_MAX = 3600.0
 
 
 def lease_keys(store: Store, namespace: str, wanted: LeasesWanted) -> Leased:
-    """Grant what is neither published, nor held by another, nor failed just now.
+    """Grant what is neither published, nor held by another, nor failed just now; where it is wanted together,
+    all of that or nothing.
 
     Idempotent: whoever asks again has what it had, for longer and under the same tokens.
     """
@@ -50,7 +51,13 @@ def lease_keys(store: Store, namespace: str, wanted: LeasesWanted) -> Leased:
         published = whole_artifacts(connection, namespace, keys)
         failed = failed_keys(connection, namespace, set(keys) - published, now)
         tokens = {key: secrets.token_hex(16) for key in keys if key not in published and key not in failed}
+        if wanted.together and failed:
+            tokens = {}
+        attempt = connection.begin_nested() if wanted.together else None
         granted = grant(connection, namespace, wanted.holder, tokens, now, now + wanted.seconds)
+        if attempt is not None and len(granted) < len(tokens):
+            attempt.rollback()
+            granted = {}
         # Who had a lease may have published since that was looked up; its lease went with it.
         late = whole_artifacts(connection, namespace, granted)
         end_leases(connection, namespace, {key: granted.pop(key) for key in late})
@@ -58,8 +65,9 @@ def lease_keys(store: Store, namespace: str, wanted: LeasesWanted) -> Leased:
         held = held_keys(connection, namespace, others, now)
         forget_old(connection, now)
     published |= late
-    # Who had a lease just now may have given it back since: then it is free at once.
-    held |= {key: HeldKey(key=key, expires_in_s=0.0) for key in others - held.keys()}
+    if not (wanted.together and held):
+        # Who had a lease just now may have given it back since: then it is free at once.
+        held |= {key: HeldKey(key=key, expires_in_s=0.0) for key in others - held.keys()}
     return Leased(
         granted=tuple(Lease(key=key, token=granted[key]) for key in keys if key in granted),
         held=tuple(held[key] for key in keys if key in held),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +50,13 @@ def key_of(vllm_config: Any, path: Path) -> str:
     return f"{digest}/{rank}"
 
 
-def keys_of_others(vllm_config: Any, key: str) -> tuple[str, ...]:
-    """Return what `key_of` returns in the processes of the engine's other ranks."""
+def keys_of_others(key: str, ranks: Iterable[int]) -> tuple[str, ...]:
+    """Return what `key_of` returns in the processes of those of an engine's `ranks` that haven't this `key`.
+
+    Stages of a pipeline aside, vLLM's hash is the same on all ranks.
+    """
     digest, _, place = key.rpartition("/rank_")
     _, _, data_rank = place.partition("_")
-    ranks = range(vllm_config.parallel_config.world_size)
     return tuple(each for rank in ranks if (each := f"{digest}/rank_{rank}_{data_rank}") != key)
 
 

@@ -38,7 +38,7 @@ from .counts import Counts
 from .factors import gpu_of, key_of, keys_of_others, kin_of, label_of, options_of, target_of
 from .model_start import ModelStart
 from .segments import cut, joined, named
-from .turn import ModelTurns, engine_of, takes_turns
+from .turn import ModelTurns, engine_of, ranks_of, takes_turns
 
 SCHEME = "vllm"
 BACKEND = "vllm_aot"
@@ -247,7 +247,7 @@ class ModelLevel:
                 return self.turns.take(
                     keyed(start.key),
                     lambda: self._restore(start, path),
-                    others=[keyed(each) for each in keys_of_others(model.vllm_config, start.key)],
+                    others=[keyed(each) for each in keys_of_others(start.key, ranks_of(model.vllm_config))],
                     engine=engine_of(model.vllm_config),
                 )
         return False

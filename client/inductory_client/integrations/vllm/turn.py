@@ -24,15 +24,17 @@ from inductory_client.leasing import Leases, Turn
 from .counts import Counts
 from .places import ready_s
 
-LOOK_AGAIN_S = 5.0
-"""How often a rank that waits asks whether its own engine has the turn by now: another may have asked."""
+LOOK_AGAIN_S, LOOK_AGAIN_S_MAX = 5.0, 60.0
+"""How soon a rank that waits asks whether its own engine has the turn by now, as another rank has asked; then
+twice as late each time.
+"""
 
 
 def takes_turns(vllm_config: Any) -> bool:
     """Whether all that runs in step with this process is known, and on this machine."""
-    parallel = vllm_config.parallel_config
-    if parallel.data_parallel_size > 1:
-        return False
+    parallel = _parallel(vllm_config)
+    if parallel.data_parallel_size > 1 or parallel.pipeline_parallel_size > 1:
+        return False  # stages of a pipeline may differ in vLLM's hash, too
     return bool(parallel.world_size == 1 or engine_of(vllm_config))
 
 
@@ -40,7 +42,7 @@ def engine_of(vllm_config: Any) -> str:
     """Return the name that the processes of this engine share on this machine; none where they are on
     several, or weren't started by one process.
     """
-    parallel, parent = vllm_config.parallel_config, multiprocessing.parent_process()
+    parallel, parent = _parallel(vllm_config), multiprocessing.parent_process()
     here = parallel.distributed_executor_backend == "mp" and getattr(parallel, "nnodes", 1) == 1
     if not here or parent is None:
         return ""
@@ -48,6 +50,17 @@ def engine_of(vllm_config: Any) -> str:
     # inherit, doesn't. (vLLM's `instance_id` differs by rank where ranks derive their configurations.)
     inherited = bytes(multiprocessing.current_process().authkey)
     return digest_of(b"%d %b" % (parent.pid or 0, inherited))[:16]
+
+
+def ranks_of(vllm_config: Any) -> range:
+    """Return the ranks of this engine."""
+    return range(_parallel(vllm_config).world_size)
+
+
+def _parallel(vllm_config: Any) -> Any:
+    """Return how the engine is parallel. A draft model's own configuration knows no nodes."""
+    target = getattr(getattr(vllm_config, "speculative_config", None), "target_parallel_config", None)
+    return target or vllm_config.parallel_config
 
 
 class ModelTurns:
@@ -86,7 +99,7 @@ class ModelTurns:
         leases: Leases | _AllRanks = client.leases
         if others:
             client.leases.share(engine)
-            leases = _AllRanks(client.leases, key, others, self._soon)
+            leases = _AllRanks(client.leases, key, others)
         turns = Turns(
             leases,
             compile_here=lambda keys, others: None,  # the engine does, afterwards
@@ -120,50 +133,40 @@ class ModelTurns:
         if not self._taken:
             return
         with self._counts.ours("turn", "the turn to compile a model isn't given up"):
-            self._client.leases.end(self._taken, deadline=self._soon())
+            # The start waits for this. Where the store can't be told in time, the lease runs out by itself.
+            deadline = Deadline(max(WAIT_S_MIN, self._client.budget.remaining()))
+            self._client.leases.end(self._taken, deadline=deadline)
             self._taken.clear()
-
-    def _soon(self) -> Deadline:
-        """Return until when a start waits to give leases back: else they run out by themselves."""
-        return Deadline(max(WAIT_S_MIN, self._client.budget.remaining()))
 
 
 class _AllRanks:
     """The lease of one rank's key, which a process has only if its engine has those of all its ranks.
 
-    All ranks ask for all keys under the engine's name, and so are told the same. What an engine was given of
-    them without the rest it gives back before it waits: nobody has what others wait for while waiting.
+    All ranks ask for all keys under the engine's name. The store grants all or nothing: nobody has what
+    others wait for while waiting.
     """
 
-    def __init__(
-        self, leases: Leases, key: str, others: Collection[str], soon: Callable[[], Deadline]
-    ) -> None:
+    def __init__(self, leases: Leases, key: str, others: Collection[str]) -> None:
         self._leases = leases
         self._key = key
-        self._others = frozenset(others)
-        self._soon = soon
+        self._others = others
         self._awaited: Collection[str] = (key,)
+        self._look_again_s = LOOK_AGAIN_S
 
     def take(self, keys: Collection[str]) -> Turn:
-        if not keys:
-            return Turn()
-        turn = self._leases.take({self._key, *self._others})
-        if self._key in turn.published:
-            self._leases.leave(self._others)
-            return Turn(published=frozenset({self._key}))
-        if turn.held or turn.failed:
-            self._leases.end(turn.mine, deadline=self._soon())
-            if turn.failed:  # what one rank can't compile, the engine can't
-                return Turn(failed=turn.failed)
-            self._awaited = turn.held
-            return Turn(held=frozenset({self._key}))
-        self._leases.leave(self._others)  # each of them renews its own
-        return Turn(mine=frozenset({self._key}))
+        turn = self._leases.take(keys, others=self._others)
+        if turn.published or turn.failed:  # what one rank can't compile, the engine can't
+            return Turn(published=turn.published, failed=() if turn.published else turn.failed)
+        if not turn.held:
+            return turn
+        self._awaited = turn.held
+        return Turn(held=frozenset((self._key,)))
 
     def end(self, keys: Collection[str], failure: str | None = None) -> None:
         self._leases.end(keys, failure)
 
     def wait(self, keys: Collection[str], until: float) -> object:
-        again = min(until, time.monotonic() + LOOK_AGAIN_S)
+        again = min(until, time.monotonic() + self._look_again_s)
+        self._look_again_s = min(2 * self._look_again_s, LOOK_AGAIN_S_MAX)
         found = self._leases.wait(self._awaited, again)
         return found if found is not None or time.monotonic() < again else self._awaited
