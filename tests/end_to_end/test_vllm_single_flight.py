@@ -102,5 +102,4 @@ def test_of_engines_with_two_ranks_one_compiles_both(
     compiled, waited = sorted(engines, key=lambda ranks: -ranks[0].compiled)
     assert [(rank.compiled, rank.offered) for rank in compiled] == [(1, {"model": 1})] * 2
     assert [(rank.compiled, rank.loaded, rank.served) for rank in waited] == [(0, 1, {"model": 1})] * 2
-    assert all("for another process that compiled it" in rank.line for rank in waited)
     assert {tuple(rank.sums) for rank in (*compiled, *waited)} == {tuple(2 * each for each in fleet[0].sums)}
