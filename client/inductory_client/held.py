@@ -19,6 +19,8 @@ from .trouble import log
 BYTES_MAX = 256 << 20
 """Of all that waits; what finds no room is given up. The local CAS has it, and `inductory push` sends it."""
 PATIENCE_S = LEASE_S_MAX
+WAIT_S = 15.0
+"""Longest wait before what was added meanwhile is waited for, too."""
 
 
 class _Held(Struct, frozen=True):
@@ -94,7 +96,7 @@ class HeldPublications:
                     self._thread = None
                     return
                 keys = {key for each in self._held for key in each.drafts}
-                until = min(each.until for each in self._held)
+                until = min(now + WAIT_S, *(each.until for each in self._held))
             standing = self._leases.wait(keys, until)
             if standing is None:
                 if self._clock() < until:  # the store stays away, or all is closed

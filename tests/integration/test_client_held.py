@@ -105,6 +105,16 @@ def test_it_is_in_nobodys_way(node: Client, reports: Reports) -> None:
     assert node.publisher.close(0.0), "nor in the way of the end"
 
 
+def test_what_comes_later_isnt_behind_what_came_before(
+    node: Client, reports: Reports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inductory_client.held.WAIT_S", 0.5)
+    for name, seconds in (("a", 600.0), ("b", 1.0)):
+        hold(node, draft(name).subject.key, seconds=seconds)
+        assert node.publisher.submit(Publication(artifacts=(draft(name),)))
+    assert [reports.next().created for _ in range(3)] == [0, 0, 1]
+
+
 def test_what_waits_is_bounded(
     node: Client, reports: Reports, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -37,7 +37,13 @@ class Tiny:
         model_config=None,
         scheduler_config=SimpleNamespace(max_num_batched_tokens=8),
         device_config=SimpleNamespace(device="cpu"),
-        parallel_config=SimpleNamespace(data_parallel_size=1, world_size=1),
+        parallel_config=SimpleNamespace(
+            data_parallel_size=1,
+            world_size=1,
+            pipeline_parallel_size=1,
+            distributed_executor_backend="uni",
+            nnodes=1,
+        ),
     )
 
     def save_aot_compiled_function(self) -> None: ...
@@ -291,7 +297,7 @@ def test_what_is_first_run_by_a_request_takes_no_turns(fleet: Fleet) -> None:
 
 
 @pytest.mark.parametrize("ranks", [{"world_size": 2}, {"data_parallel_size": 2}])
-def test_a_model_on_several_gpus_takes_no_turns(
+def test_a_model_whose_ranks_share_no_name_takes_no_turns(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch, ranks: dict[str, int]
 ) -> None:
     for name, value in ranks.items():

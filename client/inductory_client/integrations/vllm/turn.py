@@ -39,12 +39,12 @@ def takes_turns(vllm_config: Any) -> bool:
 
 
 def engine_of(vllm_config: Any) -> str:
-    """Return the name that the processes of this engine share on this machine; none where they are on
-    several, or weren't started by one process.
+    """Return the name that the processes of this engine share on this machine; none where there is but one,
+    where they are on several machines, or weren't started by one process.
     """
     parallel, parent = _parallel(vllm_config), multiprocessing.parent_process()
     here = parallel.distributed_executor_backend == "mp" and getattr(parallel, "nnodes", 1) == 1
-    if not here or parent is None:
+    if parallel.world_size == 1 or not here or parent is None:
         return ""
     # Process numbers come again, on this machine and in its containers; multiprocessing's key, which children
     # inherit, doesn't. (vLLM's `instance_id` differs by rank where ranks derive their configurations.)
