@@ -25,6 +25,13 @@ def store_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield store.url
 
 
+@pytest.fixture(scope="module")
+def own_store_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A store of a module's own: others send the same samples, and count what is sent."""
+    with StoreProcess(tmp_path_factory.mktemp("store") / "data") as store:
+        yield store.url
+
+
 @pytest.fixture(scope="session")
 def near_store_url(store_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A store that pulls from the one that all tests share."""

@@ -19,6 +19,7 @@ from .trouble import log
 BYTES_MAX = 256 << 20
 """Of all that waits; what finds no room is given up. The local CAS has it, and `inductory push` sends it."""
 PATIENCE_S = LEASE_S_MAX
+"""How long anything waits: whoever died before it was added can't have had a lease for longer."""
 WAIT_S = 15.0
 """Longest wait before what was added meanwhile is waited for, too."""
 

@@ -14,19 +14,12 @@ from inductory_client.contract.digest import digest_of
 from inductory_client.contract.lease import Heartbeat, LeasesWanted
 from inductory_client.publication import Publication
 from inductory_client.publish import PublicationReport
-from store_process import StoreProcess
-
-
-@pytest.fixture(scope="module")
-def store_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with StoreProcess(tmp_path_factory.mktemp("store") / "data") as store:
-        yield store.url
 
 
 @pytest.fixture
-def node(store_url: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Client]:
+def node(own_store_url: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Client]:
     namespace = "client-held-" + digest_of(request.node.name.encode())[:12]
-    with client(tmp_path / "node", url=store_url, namespace=namespace) as node:
+    with client(tmp_path / "node", url=own_store_url, namespace=namespace) as node:
         yield node
 
 

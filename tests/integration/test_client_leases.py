@@ -29,22 +29,15 @@ from store_process import StoreProcess
 TESTS = Path(__file__).parents[1]
 
 
-@pytest.fixture(scope="module")
-def store_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A store of this module's own: others send the same samples, and count what is sent."""
-    with StoreProcess(tmp_path_factory.mktemp("store") / "data") as store:
-        yield store.url
-
-
 @pytest.fixture
 def namespace(request: pytest.FixtureRequest) -> str:
     return "client-leases-" + digest_of(request.node.name.encode())[:12]
 
 
 @pytest.fixture
-def nodes(store_url: str, namespace: str, tmp_path: Path) -> Iterator[list[Client]]:
+def nodes(own_store_url: str, namespace: str, tmp_path: Path) -> Iterator[list[Client]]:
     """Two machines, of which the second trusts the first."""
-    shared: dict[str, Any] = {"url": store_url, "namespace": namespace, "store_deadline_s": 60.0}
+    shared: dict[str, Any] = {"url": own_store_url, "namespace": namespace, "store_deadline_s": 60.0}
     first = client(tmp_path / "first", **shared)
     first.signing_key()
     second = client(tmp_path / "second", **shared, trusted_keys=(tmp_path / "first" / "config",))
@@ -125,10 +118,10 @@ def whole(answers: BinaryIO) -> bytes:
 
 
 @pytest.fixture
-def unlucky(store_url: str, namespace: str, tmp_path: Path) -> Iterator[Client]:
+def unlucky(own_store_url: str, namespace: str, tmp_path: Path) -> Iterator[Client]:
     """A machine that doesn't learn of the lease that it was granted first, and that lasts for long."""
     with (
-        Misbehaving(answers_lost(store_url, b"/leases?")) as way,
+        Misbehaving(answers_lost(own_store_url, b"/leases?")) as way,
         client(tmp_path / "unlucky", url=way.url, namespace=namespace, lease_s=600.0) as node,
     ):
         yield node
@@ -145,11 +138,11 @@ def test_a_lease_whose_answer_was_lost_is_found_again(nodes: list[Client], unluc
 
 
 def test_others_are_told_of_a_failure_under_a_lease_whose_answer_was_lost(
-    store_url: str, namespace: str, nodes: list[Client], tmp_path: Path
+    own_store_url: str, namespace: str, nodes: list[Client], tmp_path: Path
 ) -> None:
     other, key, gate = nodes[0], draft("a").subject.key, threading.Event()
     with (
-        Misbehaving(answers_lost(store_url, b"/leases?", gate)) as way,
+        Misbehaving(answers_lost(own_store_url, b"/leases?", gate)) as way,
         client(tmp_path / "unlucky", url=way.url, namespace=namespace, lease_s=600.0) as node,
         ThreadPoolExecutor(1) as pool,
     ):
@@ -175,11 +168,11 @@ def test_a_client_that_closes_gives_back_a_lease_whose_answer_was_lost(
 
 
 def test_a_lease_granted_to_whoever_closed_meanwhile_is_given_back(
-    store_url: str, namespace: str, nodes: list[Client], tmp_path: Path
+    own_store_url: str, namespace: str, nodes: list[Client], tmp_path: Path
 ) -> None:
     key, gate = draft("a").subject.key, threading.Event()
     with (
-        Misbehaving(answers_lost(store_url, b"/leases?", gate)) as way,
+        Misbehaving(answers_lost(own_store_url, b"/leases?", gate)) as way,
         client(tmp_path / "unlucky", url=way.url, namespace=namespace, lease_s=600.0) as node,
     ):
         node.leases.take([key])
@@ -196,11 +189,11 @@ def test_a_lease_granted_to_whoever_closed_meanwhile_is_given_back(
 
 
 def test_a_lease_whose_answer_was_lost_is_renewed(
-    store_url: str, namespace: str, nodes: list[Client], tmp_path: Path
+    own_store_url: str, namespace: str, nodes: list[Client], tmp_path: Path
 ) -> None:
     one = draft("a")
     with (
-        Misbehaving(answers_lost(store_url, b"/leases?")) as way,
+        Misbehaving(answers_lost(own_store_url, b"/leases?")) as way,
         client(tmp_path / "unlucky", url=way.url, namespace=namespace, lease_s=3.0) as node,
     ):
         node.leases.take([one.subject.key])
@@ -210,11 +203,11 @@ def test_a_lease_whose_answer_was_lost_is_renewed(
 
 
 def test_what_others_have_by_now_stays_theirs(
-    store_url: str, namespace: str, nodes: list[Client], tmp_path: Path
+    own_store_url: str, namespace: str, nodes: list[Client], tmp_path: Path
 ) -> None:
     other, keys = nodes[0], [draft(name).subject.key for name in "ab"]
     with (
-        Misbehaving(answers_lost(store_url, b"/leases?", sent=False)) as way,
+        Misbehaving(answers_lost(own_store_url, b"/leases?", sent=False)) as way,
         client(tmp_path / "unlucky", url=way.url, namespace=namespace, lease_s=600.0) as node,
     ):
         assert node.leases.take(keys).mine == set(keys)
@@ -253,10 +246,10 @@ def test_who_lacks_the_lease_publishes_nothing(nodes: list[Client]) -> None:
 
 
 def test_a_lease_is_renewed_while_it_is_needed(
-    store_url: str, namespace: str, nodes: list[Client], tmp_path: Path
+    own_store_url: str, namespace: str, nodes: list[Client], tmp_path: Path
 ) -> None:
     key = draft("a").subject.key
-    with client(tmp_path / "short", url=store_url, namespace=namespace, lease_s=3.0) as node:
+    with client(tmp_path / "short", url=own_store_url, namespace=namespace, lease_s=3.0) as node:
         node.leases.take([key])
         see_renewed(nodes[0], key, times=3)
         node.leases.end([key])
@@ -299,11 +292,11 @@ def test_a_compile_that_failed_is_known_to_others(nodes: list[Client]) -> None:
     assert failed.reason == "unknown"
 
 
-def test_who_doesnt_publish_takes_no_lease(nodes: list[Client], store_url: str, tmp_path: Path) -> None:
+def test_who_doesnt_publish_takes_no_lease(nodes: list[Client], own_store_url: str, tmp_path: Path) -> None:
     first, second = nodes
     key, other = draft("a").subject.key, draft("b").subject.key
     second.leases.take([other])
-    options: dict[str, Any] = {"url": store_url, "namespace": first.settings.namespace, "publish": False}
+    options: dict[str, Any] = {"url": own_store_url, "namespace": first.settings.namespace, "publish": False}
     with client(tmp_path / "reader", **options) as reader:
         turn = reader.leases.take([key, other])
         assert (turn.mine, turn.held) == ({key}, {other})
@@ -355,12 +348,12 @@ print(*node.publisher.publish_now(Publication(artifacts=(draft("a", b"late"),)))
 
 
 def test_a_holder_that_was_frozen_past_its_lease_is_fenced_off(
-    nodes: list[Client], store_url: str, namespace: str, tmp_path: Path
+    nodes: list[Client], own_store_url: str, namespace: str, tmp_path: Path
 ) -> None:
     first, _ = nodes
     one = draft("a")
     key = one.subject.key
-    command = [sys.executable, "-c", _FROZEN, str(tmp_path / "frozen"), store_url, namespace]
+    command = [sys.executable, "-c", _FROZEN, str(tmp_path / "frozen"), own_store_url, namespace]
     with subprocess.Popen(
         command,
         env=os.environ | {"PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])},

@@ -21,18 +21,11 @@ from inductory_client.integrations.vllm.factors import keys_of_others
 from inductory_client.integrations.vllm.turn import ModelTurns, engine_of, ranks_of, takes_turns
 from inductory_client.publication import Publication
 from inductory_client.transport import HttpStore
-from store_process import StoreProcess
 
 RANKS = 3
 ENGINES = 4
 PIECES = [draft(f"rank {rank}") for rank in range(RANKS)]
 KEYS = [piece.subject.key for piece in PIECES]
-
-
-@pytest.fixture(scope="module")
-def store_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with StoreProcess(tmp_path_factory.mktemp("store") / "data") as store:
-        yield store.url
 
 
 @pytest.fixture
@@ -41,9 +34,9 @@ def namespace(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def store(store_url: str, namespace: str) -> Iterator[HttpStore]:
+def store(own_store_url: str, namespace: str) -> Iterator[HttpStore]:
     """As somebody else uses it."""
-    store = HttpStore(store_url, namespace)
+    store = HttpStore(own_store_url, namespace)
     yield store
     store.close()
 
@@ -91,7 +84,7 @@ class Engine:
 
 @pytest.fixture
 def engines(
-    store_url: str, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    own_store_url: str, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[list[Engine]]:
     """On machines that sign with one key."""
     monkeypatch.setattr(turn, "ready_s", lambda: 600.0)
@@ -100,7 +93,7 @@ def engines(
         def rank(name: str) -> Client:
             here = client(
                 tmp_path / name,
-                url=store_url,
+                url=own_store_url,
                 namespace=namespace,
                 config_dir=tmp_path / "config",
                 lease_s=60.0,
